@@ -1,0 +1,85 @@
+"""The command line's manners: exit codes, one-line errors, options that several scripts share."""
+
+import argparse
+import functools
+import sys
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Something that the user can mend: shown as one line, `error: ...`, with exit code 2."""
+
+
+class Interrupted(Exception):
+    """The user (or the machine's owner) asked the run to stop; the message says what was saved."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that shows defaults, keeps the layout of the examples, and fails in one line."""
+
+    def __init__(self, **kwargs):
+        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        raise UserError(f"{message} (see --help)")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        text = action.help or ""
+        if action.default in (None, argparse.SUPPRESS, False) or not action.option_strings or "default" in text:
+            return text
+        return text + " (default: %(default)s)"
+
+
+def exit_codes(main):
+    """Turn a script's `main(argv)` into one that returns 0, 2 or 130 as documented; defects keep their traceback."""
+
+    @functools.wraps(main)
+    def wrapped(argv=None):
+        try:
+            return main(argv)
+        except UserError as error:
+            print("error: " + " ".join(str(error).split()), file=sys.stderr)
+            return EXIT_USER_ERROR
+        except (Interrupted, KeyboardInterrupt) as interruption:
+            print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:  # `train.py | head`: the reader has gone, and nobody is left to tell
+            sys.stderr.close()
+            return EXIT_INTERRUPTED
+
+    return wrapped
+
+
+def number(kind, low=None, high=None, low_open=False):
+    """An argparse type: an int or float between `low` and `high` (both allowed, unless `low_open`)."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole' if kind is int else 'a'} number") from None
+        too_low = low is not None and (value < low or (low_open and value == low))
+        if value != value or too_low or (high is not None and value > high):
+            bounds = [f"{'above' if low_open else 'at least'} {low}" if low is not None else "",
+                      f"at most {high}" if high is not None else ""]  # fmt: skip
+            raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(filter(None, bounds))}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def add_data_options(parser, default="gnad10"):
+    """Add --data and the column names: the same in every script that reads a dataset."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--data", default=default, metavar="NAME_OR_FOLDER",
+                       help="sample, gnad10, kaggle, or a folder with train.csv")  # fmt: skip
+    group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
+    group.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
+    group.add_argument("--id-column", default="id", metavar="NAME",
+                       help="column with the id; the row number serves where there is none")  # fmt: skip
+    return group

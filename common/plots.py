@@ -1,0 +1,79 @@
+"""Figures: one style for all of them, and the learning curves that training draws."""
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display needed
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+from common.files import whole_file
+
+COLOURS = sns.color_palette("colorblind")
+sns.set_theme(
+    style="whitegrid",
+    palette=COLOURS,
+    rc={
+        "figure.dpi": 120,
+        "figure.facecolor": "white",  # a light card also in a page's dark mode
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.color": "#e6e6e6",
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere, umlauts included
+    },
+)
+
+
+def save_figure(figure, path):
+    """Write the figure as PNG and close it."""
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+def draw_learning_curves(path, runs):
+    """Draw loss and validation scores over the epochs.
+
+    `runs` maps a name to its metrics.jsonl records (see common/runs.py): those with "event" "step" carry epoch and
+    train_loss, those with "event" "epoch" carry epoch, train_loss and, where there are validation rows, valid_loss,
+    valid_accuracy, valid_macro_f1.
+    """
+    figure, (loss_axis, score_axis) = plt.subplots(1, 2, figsize=(10, 3.8))
+    several = len(runs) > 1
+    validated = False
+    for position, (name, records) in enumerate(runs.items()):
+        steps = [record for record in records if record["event"] == "step"]
+        epochs = [record for record in records if record["event"] == "epoch"]
+        colour = COLOURS[position % len(COLOURS)]
+        x = [record["epoch"] for record in epochs]
+        loss_axis.plot(
+            [record["epoch"] for record in steps], [record["train_loss"] for record in steps], color=colour, alpha=0.25
+        )
+        loss_axis.plot(
+            x, [record["train_loss"] for record in epochs], color=colour, label=f"{name}" if several else "training"
+        )
+        if epochs and "valid_loss" in epochs[0]:
+            validated = True
+            second = colour if several else COLOURS[1]
+            loss_axis.plot(
+                x, [r["valid_loss"] for r in epochs], color=second, ls="--", marker="o", ms=4,
+                label=None if several else "validation",
+            )  # fmt: skip
+            score_axis.plot(
+                x, [100 * r["valid_accuracy"] for r in epochs], color=second, marker="o", ms=4,
+                label=name if several else "accuracy",
+            )  # fmt: skip
+            if not several:
+                score_axis.plot(
+                    x, [100 * r["valid_macro_f1"] for r in epochs], color=COLOURS[2], marker="s", ms=4, label="macro-F1"
+                )
+    loss_axis.set(title="Loss" + (" (dashed: validation)" if several else ""), xlabel="epoch", ylim=(0, None))
+    score_axis.set(title="Validation accuracy" if several else "Validation scores", xlabel="epoch", ylabel="%")
+    loss_axis.legend(frameon=False)
+    if validated:
+        score_axis.legend(frameon=False, loc="lower right")
+    else:
+        score_axis.text(0.5, 0.5, "no validation rows", ha="center", va="center", transform=score_axis.transAxes)
+        score_axis.set(xticks=[], yticks=[])
+    save_figure(figure, path)

@@ -1,0 +1,130 @@
+"""Prediction files: `id`, optional `label` and `fold`, one `prob_<class>` per class. The seam between the scripts."""
+
+import csv
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from common.cli import UserError
+from common.files import whole_file
+from common.tables import check_ids, read_table
+
+PREFIX = "prob_"
+SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities of some rows, in dataset order."""
+
+    ids: np.ndarray  # [rows] str
+    classes: list[str]  # [classes], the order of the columns
+    probabilities: np.ndarray  # [rows, classes] float32
+    labels: np.ndarray | None = None  # [rows] str, the given labels
+    folds: np.ndarray | None = None  # [rows] int, the fold that held the row out
+
+    @property
+    def predicted(self):
+        """The most probable class of each row, [rows] str; of equal ones the first in class order."""
+        return np.array(self.classes, dtype=object)[self.probabilities.argmax(axis=1)]
+
+
+def write_predictions(path, predictions):
+    """Write a prediction file; nine significant digits give the same float32 back."""
+    header = ["id"]
+    columns = [predictions.ids]
+    if predictions.labels is not None:
+        header.append("label")
+        columns.append(predictions.labels)
+    if predictions.folds is not None:
+        header.append("fold")
+        columns.append(predictions.folds)
+    header += [PREFIX + name for name in predictions.classes]
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for *front, row in zip(*columns, predictions.probabilities, strict=True):
+            writer.writerow([*front, *(f"{value:.9g}" for value in row)])
+
+
+def read_predictions(path):
+    """Read and check a prediction file, ours or another tool's.
+
+    Raises UserError, naming file and row: no `id` or no `prob_` column, a repeated id, a probability that is not a
+    finite number in [0, 1], a row that does not sum to 1 within 1e-3, an empty label, a fold that is no whole number.
+    """
+    table = read_table(path, required=["id"], hint="A prediction file has id and one prob_<class> column per class")
+    columns = [name for name in table.columns if name.startswith(PREFIX)]
+    if not columns:
+        raise UserError(f"{path} has no column prob_<class>; it has: {', '.join(table.columns)}")
+    check_ids(path, table["id"])
+    probabilities = np.column_stack([_numbers(path, table[name], name) for name in columns])
+    _check_probabilities(path, probabilities, columns)
+    labels = folds = None
+    if "label" in table:
+        labels = table["label"].str.strip().to_numpy(dtype=object)
+        if (labels == "").any():
+            raise UserError(f"{path}, row {np.flatnonzero(labels == '')[0] + 1}: the label is empty")
+    if "fold" in table:
+        values = _numbers(path, table["fold"], "fold")
+        if (values != values.round()).any():
+            raise UserError(f"{path}, row {np.flatnonzero(values != values.round())[0] + 1}: the fold is not whole")
+        folds = values.astype(int)
+    classes = [name.removeprefix(PREFIX) for name in columns]
+    return Predictions(table["id"].to_numpy(dtype=object), classes, probabilities.astype(np.float32), labels, folds)
+
+
+def align(predictions, ids, classes, source="the predictions"):
+    """Bring predictions into the order of `ids` and `classes`, matching by name, never by position.
+
+    Raises UserError where an id or class is missing or unknown; `source` names the file in the message.
+    """
+    columns = _positions(predictions.classes, classes, "class", source)
+    rows = _positions(predictions.ids, ids, "id", source)
+    return replace(
+        predictions,
+        ids=predictions.ids[rows],
+        classes=list(classes),
+        probabilities=predictions.probabilities[np.ix_(rows, columns)],
+        labels=None if predictions.labels is None else predictions.labels[rows],
+        folds=None if predictions.folds is None else predictions.folds[rows],
+    )
+
+
+def mean_probabilities(members, weights=None):
+    """The weighted mean of aligned probabilities, [members, rows, classes] -> [rows, classes], summed in float64."""
+    return np.average(np.asarray(members, dtype=np.float64), axis=0, weights=weights).astype(np.float32)
+
+
+def _positions(have, want, what, source):
+    place = {name: position for position, name in enumerate(have)}
+    missing = [name for name in want if name not in place]
+    unknown = sorted(set(have).difference(want))
+    if missing:
+        raise UserError(f"{source}: {what} {missing[0]!r} is missing ({len(missing)} missing in all)")
+    if unknown:
+        raise UserError(f"{source}: {what} {unknown[0]!r} is unknown ({len(unknown)} unknown in all)")
+    return [place[name] for name in want]
+
+
+def _numbers(path, column, name):
+    try:
+        return column.to_numpy(dtype=object).astype(np.float64)
+    except ValueError:
+        for row, value in enumerate(column, 1):
+            try:
+                float(value)
+            except ValueError:
+                raise UserError(f"{path}, row {row}: {name} is {value!r}, not a number") from None
+        raise
+
+
+def _check_probabilities(path, probabilities, columns):
+    bad = ~((probabilities >= 0) & (probabilities <= 1))  # NaN compares false: bad too
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise UserError(f"{path}, row {row + 1}: {columns[column]} is {probabilities[row, column]:g}, not in [0, 1]")
+    sums = probabilities.sum(axis=1)
+    off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    if len(off):
+        raise UserError(f"{path}, row {off[0] + 1}: the probabilities sum to {sums[off[0]]:.4g}, not to 1")

@@ -1,0 +1,127 @@
+"""Run folders: what is in them, whether they are complete, which one is meant."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from common.cli import UserError
+from common.files import read_json, write_json
+
+RUNS_FOLDER = Path("runs")
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn", "cleanlab", "numpy", "pandas")
+
+
+def run_folder(run):
+    """The folder that `--run` means: a name below runs/, or a path (anything with a separator, or an existing one)."""
+    path = Path(run)
+    return path if len(path.parts) > 1 or path.is_absolute() else RUNS_FOLDER / path
+
+
+def is_complete(folder):
+    """Whether the run has ended: results.json is written last."""
+    return (Path(folder) / "results.json").exists()
+
+
+def open_run(folder, config, overwrite=False):
+    """Make the run folder, or enter it again with the same configuration.
+
+    `config` is a JSON object; all of it must agree with an earlier config.json in the folder. Returns True where the
+    run is complete already. Raises UserError where the folder holds a run with another configuration, or other
+    people's files; `overwrite` discards the earlier run instead.
+    """
+    folder = Path(folder)
+    config_file = folder / "config.json"
+    config = json.loads(json.dumps(config))  # as it reads back
+    if overwrite and config_file.exists():
+        shutil.rmtree(folder)
+    if not config_file.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty and no run; name another with --run")
+        write_json(config_file, config)
+        return False
+    difference = _first_difference(read_json(config_file), config)
+    if difference:
+        raise UserError(
+            f"{folder} holds a run with another configuration ({difference}); "
+            "give this one another name with --run, or discard that one with --overwrite"
+        )
+    return is_complete(folder)
+
+
+def find_run(needs):
+    """The newest complete run below runs/ that has the file `needs` (such as 'predictions/oof.csv'), or None.
+
+    Members of an ensemble are not looked at, only runs themselves. Newest is by the time of results.json.
+    """
+    complete = [path.parent for path in RUNS_FOLDER.glob("*/results.json") if (path.parent / needs).exists()]
+    return max(complete, key=lambda folder: (folder / "results.json").stat().st_mtime, default=None)
+
+
+def check_run(run, needs):
+    """The folder of a run given by the user, checked to be complete and to have `needs`. Raises UserError."""
+    folder = run_folder(run)
+    if not (folder / "config.json").exists():
+        raise UserError(f"no run {run!r}: {folder / 'config.json'} does not exist")
+    if not is_complete(folder):
+        raise UserError(f"run {folder} is not complete yet; start its command again to finish it")
+    if not (folder / needs).exists():
+        raise UserError(f"run {folder} has no {needs}")
+    return folder
+
+
+def append_metrics(folder, record):
+    """Append one JSON object to metrics.jsonl, in a single write."""
+    with open(Path(folder) / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def read_metrics(folder):
+    """The records of metrics.jsonl, oldest first; a last line that a crash cut short is left out."""
+    path = Path(folder) / "metrics.jsonl"
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def environment():
+    """Versions, machine and commit: what somebody needs to get the same numbers."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    repository = Path(__file__).resolve().parent.parent
+    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=repository, text=True,
+                         capture_output=True, check=False) if shutil.which("git") else None  # fmt: skip
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "commit": git.stdout.strip() or None if git and git.returncode == 0 else None,
+    }
+
+
+def _first_difference(old, new, prefix=""):
+    for key in sorted(old.keys() | new.keys()):
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            difference = _first_difference(before, now, f"{prefix}{key}.")
+            if difference:
+                return difference
+        elif before != now:
+            return f"{prefix}{key}: {_short(before)} there, {_short(now)} now"
+    return None
+
+
+def _short(value):
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."
