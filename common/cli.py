@@ -2,7 +2,10 @@
 
 import argparse
 import functools
+import os
+import signal
 import sys
+import threading
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -29,7 +32,8 @@ class Parser(argparse.ArgumentParser):
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action):
         text = action.help or ""
-        if action.default in (None, argparse.SUPPRESS, False) or not action.option_strings or "default" in text:
+        hidden = action.default is None or action.default is False or action.default == argparse.SUPPRESS  # 0 is shown
+        if hidden or not action.option_strings or "default" in text:
             return text
         return text + " (default: %(default)s)"
 
@@ -42,7 +46,8 @@ def exit_codes(main):
         try:
             return main(argv)
         except UserError as error:
-            print("error: " + " ".join(str(error).split()), file=sys.stderr)
+            if os.environ.get("RANK", "0") == "0":  # one line, not one per process of a torchrun
+                print("error: " + " ".join(str(error).split()), file=sys.stderr)
             return EXIT_USER_ERROR
         except (Interrupted, KeyboardInterrupt) as interruption:
             print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
@@ -52,6 +57,29 @@ def exit_codes(main):
             return EXIT_INTERRUPTED
 
     return wrapped
+
+
+class StopSignals:
+    """While entered, SIGINT and SIGTERM only set `requested`: the loop ends at a whole step. A second SIGINT kills."""
+
+    def __init__(self):
+        self.requested = False
+        self._previous = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._previous[signum] = signal.signal(signum, self._request)
+        return self
+
+    def __exit__(self, *_):
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _request(self, signum, _frame):
+        if self.requested and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
 
 
 def number(kind, low=None, high=None, low_open=False):
@@ -79,7 +107,12 @@ def add_data_options(parser, default="gnad10"):
     group.add_argument("--data", default=default, metavar="NAME_OR_FOLDER",
                        help="sample, gnad10, kaggle, or a folder with train.csv")  # fmt: skip
     group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
+    add_label_columns(group)
+    return group
+
+
+def add_label_columns(group):
+    """Add --label-column and --id-column: for scripts that read labels without texts, too."""
     group.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
     group.add_argument("--id-column", default="id", metavar="NAME",
                        help="column with the id; the row number serves where there is none")  # fmt: skip
-    return group

@@ -57,6 +57,14 @@ def load_dataset(name_or_folder, text_column="text", label_column="label", id_co
     return Dataset(folder.name, folder, classes, train, valid, test, fingerprint)
 
 
+def read_labels(path, label_column="label", id_column="id"):
+    """Read a CSV of given labels, texts or not: a frame with the columns id and label. Raises as `load_dataset`."""
+    table = read_table(path, [label_column], hint="Name it with --label-column")
+    frame = pd.DataFrame({"id": _ids(path, table, id_column), "label": table[label_column].str.strip()})
+    _refuse_blanks(path, frame)
+    return frame
+
+
 def find_folder(name_or_folder):
     """The folder of a short name (fetched or refused with the command that fills it) or of a path."""
     name = str(name_or_folder)
@@ -129,17 +137,25 @@ def _read_rows(path, columns, label):
     wanted = [columns["text"]] + ([columns["label"]] if label == "required" else [])
     table = read_table(path, wanted, hint="Name it with --text-column or --label-column")
     frame = pd.DataFrame({"text": table[columns["text"]]})
-    if columns["id"] in table:
-        check_ids(path, table[columns["id"]])
-        frame.insert(0, "id", table[columns["id"]])
-    elif columns["id"] != "id":
-        raise UserError(f"{path} has no column {columns['id']!r} (--id-column); it has: {', '.join(table.columns)}")
-    else:
-        frame.insert(0, "id", [str(number) for number in range(1, len(table) + 1)])
+    frame.insert(0, "id", _ids(path, table, columns["id"]))
     if columns["label"] in table and (label == "required" or table[columns["label"]].str.strip().any()):
         frame["label"] = table[columns["label"]].str.strip()
+    _refuse_blanks(path, frame)
+    return frame
+
+
+def _ids(path, table, id_column):
+    """The checked ids of a table: its id column, or the row numbers where it has none."""
+    if id_column in table:
+        check_ids(path, table[id_column])
+        return table[id_column]
+    if id_column != "id":
+        raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {', '.join(table.columns)}")
+    return [str(number) for number in range(1, len(table) + 1)]
+
+
+def _refuse_blanks(path, frame):
     for column in frame.columns.drop("id"):
         blank = np.flatnonzero(frame[column].str.strip() == "")
         if len(blank):
             raise UserError(f"{path}, row {blank[0] + 1}: the {column} is empty")
-    return frame

@@ -20,6 +20,7 @@ sns.set_theme(
         "grid.color": "#e6e6e6",
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
+        "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
         "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere, umlauts included
     },
 )

@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from common.cli import UserError
-from common.files import read_json, write_json
+from common.files import read_json, write_json, write_text
 
 RUNS_FOLDER = Path("runs")
+PLACES = {"folder", "location"}  # may change between two starts of the same run
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn", "cleanlab", "numpy", "pandas")
 
 
@@ -29,8 +30,8 @@ def is_complete(folder):
 def open_run(folder, config, overwrite=False):
     """Make the run folder, or enter it again with the same configuration.
 
-    `config` is a JSON object; all of it must agree with an earlier config.json in the folder. Returns True where the
-    run is complete already. Raises UserError where the folder holds a run with another configuration, or other
+    `config` is a JSON object; all of it must agree with an earlier config.json in the folder, but for the places
+    where data and model lie, which their fingerprints stand for. Returns True where the run is complete already. Raises UserError where the folder holds a run with another configuration, or other
     people's files; `overwrite` discards the earlier run instead.
     """
     folder = Path(folder)
@@ -57,11 +58,16 @@ def find_run(needs):
 
     Members of an ensemble are not looked at, only runs themselves. Newest is by the time of results.json.
     """
-    complete = [path.parent for path in RUNS_FOLDER.glob("*/results.json") if (path.parent / needs).exists()]
-    return max(complete, key=lambda folder: (folder / "results.json").stat().st_mtime, default=None)
+    return next((folder for folder in complete_runs() if (folder / needs).exists()), None)
 
 
-def check_run(run, needs):
+def complete_runs():
+    """The folders of all complete runs below runs/, newest first."""
+    newest_first = sorted(RUNS_FOLDER.glob("*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.parent for path in newest_first]
+
+
+def check_run(run, needs="results.json"):
     """The folder of a run given by the user, checked to be complete and to have `needs`. Raises UserError."""
     folder = run_folder(run)
     if not (folder / "config.json").exists():
@@ -91,6 +97,13 @@ def read_metrics(folder):
     return records
 
 
+def rewrite_metrics(folder, checkpoints):
+    """Before a run goes on: drop the records after the checkpoint from which it goes on."""
+    steps = [int(path.stem.removeprefix("step-")) for path in Path(checkpoints).glob("step-*.safetensors")]
+    kept = [record for record in read_metrics(folder) if record["step"] <= max(steps, default=0)]
+    write_text(Path(folder) / "metrics.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
+
+
 def environment():
     """Versions, machine and commit: what somebody needs to get the same numbers."""
     versions = {"python": platform.python_version()}
@@ -111,7 +124,7 @@ def environment():
 
 
 def _first_difference(old, new, prefix=""):
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted((old.keys() | new.keys()) - PLACES):
         before, now = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(now, dict):
             difference = _first_difference(before, now, f"{prefix}{key}.")

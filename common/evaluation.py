@@ -1,0 +1,197 @@
+"""How far scores can be trusted: intervals, paired comparison, calibration; and which classes are confused."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+from sklearn.metrics import accuracy_score, f1_score
+
+from common.metrics import per_class
+
+FIGURES = ("accuracy", "macro_f1", "weighted_f1")
+CELLS_AT_ONCE = 4_000_000  # resamples x cells held in memory: 32 MB
+EXAMPLES = 5
+
+
+def headline(labels, predicted, classes):
+    """Accuracy, macro and weighted F1 by scikit-learn, over all of `classes` as in common/metrics.py."""
+    f1 = {
+        kind: float(f1_score(labels, predicted, labels=classes, average=kind, zero_division=0))
+        for kind in ("macro", "weighted")
+    }
+    return {
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "macro_f1": f1["macro"],
+        "weighted_f1": f1["weighted"],
+    }
+
+
+def bootstrap(labels, members, classes, resamples, seed):
+    """The three FIGURES of each member on resampled rows: [members, resamples, 3].
+
+    `members` are one or more predictions [rows] of str on the rows of `labels`; all see the same resamples, so that
+    differences are paired. Resampling n rows with replacement is drawing how often each combination of given and
+    predicted classes occurs, from a multinomial: the cost depends on the combinations, not on the rows, and the
+    order of rows does not matter. A class that a resample happens to lack (neither given nor predicted, yet in the
+    sample) has no F1 there and is left out of that resample's macro-F1; as a zero it would pull rare classes down.
+    """
+    column = {name: position for position, name in enumerate(classes)}
+    codes = np.array([[column[name] for name in names] for names in (labels, *members)])
+    cells, counts = np.unique(codes, axis=1, return_counts=True)  # [1 + members, cells], [cells]
+    one_hot = np.eye(len(classes))
+    generator = np.random.default_rng(seed)
+    at_once = max(1, CELLS_AT_ONCE // len(counts))
+    parts = []
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        drawn = generator.multinomial(counts.sum(), counts / counts.sum(), size=size).astype(float)  # [size, cells]
+        given = drawn @ one_hot[cells[0]]
+        part = []
+        for cell in cells[1:]:
+            right = drawn @ (one_hot[cell] * (cells[0] == cell)[:, None])  # [size, classes]
+            occurs = np.isin(np.arange(len(classes)), [*cells[0], *cell])
+            part.append(_figures(right, given, drawn @ one_hot[cell], occurs))
+        parts.append(part)
+    return np.concatenate(parts, axis=1)
+
+
+def interval(values):
+    """The 95 % percentile interval of bootstrapped values: [low, high]."""
+    return [float(bound) for bound in np.quantile(values, [0.025, 0.975])]
+
+
+def evaluate(predictions, bins, resamples, seed):
+    """The FIGURES, each followed by its bootstrap interval, and the calibration error, as a JSON object."""
+    labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
+    drawn = bootstrap(labels, [predicted], classes, resamples, seed)[0]
+    scores = _with_intervals(headline(labels, predicted, classes), drawn)
+    return scores | {"expected_calibration_error": calibration(predictions, bins)[0]}
+
+
+def compare(predictions, other, resamples, seed):
+    """The FIGURES of `predictions` minus those of `other`, with paired intervals, and McNemar's exact test.
+
+    Both are aligned and have the same labels. The test asks whether chance alone would split the rows that only one
+    of the two has right so unevenly (two-sided binomial; McNemar 1947).
+    """
+    from scipy.stats import binomtest  # late: half a second that only comparisons pay
+
+    labels, classes = predictions.labels, predictions.classes
+    members = [predictions.predicted, other.predicted]
+    this, baseline = (headline(labels, member, classes) for member in members)
+    this_drawn, baseline_drawn = bootstrap(labels, members, classes, resamples, seed)
+    this_right, other_right = (member == labels for member in members)
+    only_this, only_other = int((this_right & ~other_right).sum()), int((other_right & ~this_right).sum())
+    decided = only_this + only_other
+    return {
+        "this_minus_other": _with_intervals(
+            {name: this[name] - baseline[name] for name in FIGURES}, this_drawn - baseline_drawn
+        ),
+        "mcnemar": {
+            "only_this_right": only_this,
+            "only_other_right": only_other,
+            "p_value": float(binomtest(only_this, decided, 0.5).pvalue) if decided else 1.0,
+        },
+    }
+
+
+def calibration(predictions, bins):
+    """The expected calibration error, and the table behind it: low, high, rows, confidence, accuracy of each bin.
+
+    Bins are equally wide and include their upper edge, empty ones are left out; confidence is the highest
+    probability. The error is the mean distance of accuracy from confidence, weighted by rows (Guo et al. 2017).
+    """
+    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
+    right = (predictions.predicted == predictions.labels).astype(np.float64)
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.searchsorted(edges[1:-1], confidence)
+    rows = np.bincount(place, minlength=bins)
+    filled = np.flatnonzero(rows)
+    table = pd.DataFrame(
+        {
+            "low": edges[filled],
+            "high": edges[filled + 1],
+            "rows": rows[filled],
+            "confidence": np.bincount(place, confidence, bins)[filled] / rows[filled],
+            "accuracy": np.bincount(place, right, bins)[filled] / rows[filled],
+        }
+    )
+    gap = (table["accuracy"] - table["confidence"]).abs()
+    return float(np.average(gap, weights=table["rows"])), table
+
+
+def per_class_table(labels, predicted, classes):
+    """A row per class, in class order: class, support, precision, recall, f1."""
+    rows = [{"class": name, **values} for name, values in per_class(labels, predicted, classes).items()]
+    return pd.DataFrame(rows, columns=["class", "support", "precision", "recall", "f1"])
+
+
+def top_confusions(predictions):
+    """Every confused pair, most frequent first: given, predicted, count, share of the given class, example ids.
+
+    Examples are the most confident mistakes, up to five, separated by "; ".
+    """
+    place = {name: position for position, name in enumerate(predictions.classes)}
+    support = Counter(predictions.labels)
+    mistakes = defaultdict(list)  # (given, predicted) -> [(-confidence, id)]
+    confidence = predictions.probabilities.max(axis=1).tolist()
+    for given, predicted, row_id, sure in zip(
+        predictions.labels, predictions.predicted, predictions.ids, confidence, strict=True
+    ):
+        if given != predicted:
+            mistakes[given, predicted].append((-sure, row_id))
+    pairs = [
+        {
+            "given": given,
+            "predicted": predicted,
+            "count": len(rows),
+            "share": len(rows) / support[given],
+            "example_ids": "; ".join(row_id for _, row_id in sorted(rows)[:EXAMPLES]),
+        }
+        for (given, predicted), rows in mistakes.items()
+    ]
+    pairs.sort(key=lambda pair: (-pair["count"], -pair["share"], place[pair["given"]], place[pair["predicted"]]))
+    return pd.DataFrame(pairs, columns=["given", "predicted", "count", "share", "example_ids"])
+
+
+def row_shares(counts):
+    """Each cell's share of its row's rows, [classes, classes]; NaN in the row of a class that was never given."""
+    support = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
+
+
+def similarity_order(counts):
+    """Class positions ordered so that classes confused with each other stand side by side.
+
+    Optimal leaf ordering (Bar-Joseph et al. 2001) of the average-linkage tree over the symmetrised shares.
+    """
+    shares = np.nan_to_num(row_shares(counts))
+    similarity = (shares + shares.T) / 2
+    np.fill_diagonal(similarity, 0)
+    if len(counts) < 3 or not similarity.any():
+        return list(range(len(counts)))
+    distance = similarity.max() - similarity
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance), method="average", optimal_ordering=True)).tolist()
+    return order if order.index(0) < len(order) / 2 else order[::-1]  # either way round is as good: keep the beginning
+
+
+def _figures(right, given, predicted, occurs):
+    """FIGURES from counts [resamples, classes] of right, given and predicted rows per class -> [resamples, 3]."""
+    rows = given.sum(axis=1)
+    f1 = np.divide(2 * right, given + predicted, out=np.zeros_like(right), where=given + predicted > 0)
+    counted = (given + predicted > 0) | ~occurs
+    return np.column_stack(
+        [right.sum(axis=1) / rows, f1.sum(axis=1) / counted.sum(axis=1), (f1 * given).sum(axis=1) / rows]
+    )
+
+
+def _with_intervals(figures, drawn):
+    """{"accuracy": value, "accuracy_interval": [low, high], ...} from values and draws [resamples, 3]."""
+    result = {}
+    for position, name in enumerate(FIGURES):
+        result[name] = figures[name]
+        result[f"{name}_interval"] = interval(drawn[:, position])
+    return result

@@ -1,0 +1,67 @@
+"""The Kaggle client, called as a program: what it is asked, and what its complaints mean."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from common.cli import UserError
+
+COMPETITION = "lnu-deep-learn-2-text-classification-2025"
+TOKEN_HINT = (
+    "get a token at https://www.kaggle.com/settings (API) and save it as ~/.kaggle/kaggle.json (chmod 600), "
+    "or set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY"
+)
+
+TOKEN_SIGNS = ("401", "unauthorized", "authenticate", "kaggle.json", "credential", "missing user")
+
+
+def submit(file, message, competition=COMPETITION):
+    """Hand a submission to the competition; returns what the client says. Raises UserError with a hint."""
+    return _call(["submit", "-c", competition, "-f", str(file), "-m", message], competition)
+
+
+def download(folder, competition=COMPETITION):
+    """Download the competition's files as a zip into `folder`; returns its path. Raises UserError with a hint."""
+    said = _call(["download", "-c", competition, "-p", str(folder)], competition)
+    zips = sorted(Path(folder).glob("*.zip"))
+    if len(zips) != 1:
+        raise UserError(f"the Kaggle client left {len(zips)} zip files where one was expected; it said: {_said(said)}")
+    return zips[0]
+
+
+def _call(arguments, competition):
+    # an environment that is used without being activated has its programs beside python, not on PATH
+    program = shutil.which("kaggle") or shutil.which("kaggle", path=str(Path(sys.executable).parent))
+    if program is None:
+        raise UserError(f"the Kaggle client is not installed: python -m pip install kaggle; then {TOKEN_HINT}")
+    command = ["competitions", *arguments]
+    try:
+        result = subprocess.run(
+            [program, *command], text=True, errors="replace", stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"{program} cannot be started: {error.strerror}") from error
+    # an unknown competition ends the client with 0 all the same
+    if result.returncode == 0 and "could not find competition" not in result.stdout.lower():
+        return result.stdout.strip()
+    raise UserError(f"kaggle {shlex.join(command)} failed: {_said(result.stdout)}; {_hint(result.stdout, competition)}")
+
+
+def _hint(output, competition):
+    output = output.lower()
+    page = f"https://www.kaggle.com/competitions/{competition}"
+    if any(sign in output for sign in ("403", "forbidden", "was denied", "accept")):
+        return f"join the competition and accept its rules at {page}/rules, with the account that the token belongs to"
+    if any(sign in output for sign in TOKEN_SIGNS):
+        return TOKEN_HINT
+    if any(sign in output for sign in ("404", "not found", "could not find competition")):
+        return f"there may be no such competition, or it has ended: see {page} and --competition"
+    return f"see {page}; without a token it cannot work: {TOKEN_HINT}"
+
+
+def _said(output):
+    lines = [line.strip() for line in output.splitlines() if line.strip() and "%|" not in line]  # no progress bars
+    return " ".join(lines)[-300:] or "it said nothing"

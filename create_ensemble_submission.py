@@ -1,0 +1,200 @@
+"""Combine runs, prediction files and plain submissions, in any mixture, into one checked submission.csv.
+
+    python create_ensemble_submission.py gbert-gnad10 gelectra-gnad10 --weights auto
+    python create_ensemble_submission.py runs/gbert-kaggle old.csv friend.csv --method vote --upload "three votes"
+
+Checked against test.csv and sample_submission.csv. A JSON with the same name is written beside the submission:
+members and their hashes, method, weights, agreement, counts per class, score where test labels are known.
+"""
+
+import argparse
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from common.cli import Parser, UserError, add_data_options, exit_codes
+from common.data import FILES, load_dataset
+from common.ensembling import agreement, combine, normalised, search_weights
+from common.kaggle_client import COMPETITION, submit
+from common.members import (
+    TEST_PREDICTIONS,
+    align_members,
+    describe_members,
+    find_classes,
+    find_dataset,
+    given_labels,
+    read_held_out,
+    read_member,
+)
+from common.metrics import score
+from common.runs import find_run
+from common.submissions import check_output, expected_ids, record_file, unexpected_counts, write_submission
+
+SHOWN = 20  # members that are printed; the JSON has all
+
+
+@exit_codes
+def main(argv=None):
+    options = parse_options(argv)
+
+    # The members, and the dataset that says which rows and classes there must be
+    members = [read_member(argument) for argument in options.members or [newest_run()]]
+    columns = {name: getattr(options, name) for name in ("text_column", "label_column", "id_column")}
+    dataset = load_dataset(options.data, **columns) if options.data else find_dataset(members)
+    classes = dataset.classes if dataset else find_classes(members)
+    ids = expected_ids(dataset) if dataset else None
+    ids = members[0].ids if ids is None else ids
+    inputs = [member.file for member in members] + [dataset.folder / name for name in FILES if dataset]
+    check_output(options.output, inputs)
+
+    # Combine
+    probabilities, votes = align_members(members, ids, classes)
+    has_probabilities = np.array([member.predictions is not None for member in members])
+    method = choose_method(options.method, members)
+    weights, origin, search = choose_weights(options.weights, members, method, classes)
+    chosen, tied = combine(method, probabilities, votes, weights, has_probabilities)
+
+    # What to know about the result
+    labels = np.array(classes, dtype=object)[chosen]
+    truth = given_labels(dataset, members, ids)
+    counts = {name: int((labels == name).sum()) for name in classes}
+    train_counts = {name: int((dataset.train["label"] == name).sum()) for name in classes} if dataset else None
+    unexpected = unexpected_counts(counts, train_counts) if dataset else {}
+    record = {
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint} if dataset else None,
+        "rows": len(ids),
+        "classes": classes,
+        "method": method,
+        "weights": {"from": origin, "values": weights.tolist(), "search": search},
+        "members": describe_members(members, weights, votes, labels, truth, classes),
+        "agreement": agreement(votes, len(classes)),
+        "ties": int(tied.sum()),
+        "counts": counts,
+        "unexpected_counts": {name: {"expected": e, "deviations": z} for name, (e, z) in unexpected.items()},
+        **({"score": score(truth, labels, classes)} if truth is not None else {}),
+    }
+
+    # Write, report, upload
+    write_submission(options.output, ids, labels, record)
+    report(record, dataset, train_counts)
+    print(f"wrote {options.output} ({len(ids)} rows) and {record_file(options.output)}")
+    if options.upload is not None:
+        print(upload(options))
+    return 0
+
+
+def parse_options(argv):
+    paragraphs = __doc__.split("\n\n")
+    parser = Parser(description=f"{paragraphs[0]}\n\n{paragraphs[2]}", epilog=f"examples:\n{paragraphs[1]}")
+    parser.add_argument("members", nargs="*", metavar="RUN_OR_CSV",
+                        help="runs (folder, or name below runs/), prediction files (id, prob_<class>), submissions "
+                             "(id,label); default: the newest complete run")  # fmt: skip
+    data = add_data_options(parser, default=None)
+    data.description = "Without --data a run brings its own dataset; CSVs alone are checked against each other."
+    group = parser.add_argument_group("combining")
+    group.add_argument("--method", choices=("mean", "vote"),
+                       help="mean of the probabilities, or majority vote, its ties going to the class with the higher "
+                            "mean probability, else to the earlier argument's (default: mean where every member has "
+                            "probabilities, else vote)")  # fmt: skip
+    group.add_argument("--weights", type=parse_weights, metavar="W1,W2,...|auto",
+                       help="one weight per member, of any scale; auto: fitted on the runs' out-of-fold or validation "
+                            "predictions, and used if better there than equal weights (default: equal)")  # fmt: skip
+    group = parser.add_argument_group("output")
+    group.add_argument("--output", type=Path, default=Path("submission.csv"), metavar="CSV",
+                       help="the submission; an earlier one is replaced")  # fmt: skip
+    group.add_argument("--upload", metavar="MESSAGE", help="hand it to the Kaggle client, with this message")
+    group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="the competition to upload to")
+    options = parser.parse_args(argv)
+    columns = (options.text_column, options.label_column, options.id_column)
+    if not options.data and columns != ("text", "label", "id"):
+        raise UserError("--text-column, --label-column and --id-column describe --data, which is not given")
+    if options.upload is not None and not options.upload.strip():
+        raise UserError("--upload needs a message")
+    return options
+
+
+def parse_weights(text):
+    if text == "auto":
+        return text
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor numbers such as 0.5,0.3,0.2") from None
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise argparse.ArgumentTypeError(f"{text}: weights must be finite and not negative, and one of them above 0")
+    return weights
+
+
+def newest_run():
+    run = find_run(TEST_PREDICTIONS)
+    if run is None:
+        raise UserError(f"no complete run with {TEST_PREDICTIONS} below runs/; name runs or CSV files, or run train.py")
+    print(f"no members given: taking the newest complete run, {run}")
+    return str(run)
+
+
+def choose_method(method, members):
+    plain = next((member for member in members if member.predictions is None), None)
+    if method == "mean" and plain:
+        raise UserError(f"--method mean needs probabilities, and {plain.file} has labels alone; use --method vote")
+    return method or ("vote" if plain else "mean")
+
+
+def choose_weights(weights, members, method, classes):
+    """The weights as shares, [members]; where they are from: equal, given or auto; and what a search found."""
+    if weights is None:
+        return normalised(np.ones(len(members))), "equal", None
+    if weights != "auto":
+        if len(weights) != len(members):
+            raise UserError(f"--weights has {len(weights)} values for {len(members)} members; give one for each")
+        return normalised(weights), "given", None
+    name, probabilities, labels = read_held_out(members, classes)
+    found = search_weights(method, probabilities, labels)
+    print(f"weights fitted on {found.rows} rows of {name}: accuracy {found.accuracy:.2%} (cross-fitted), with equal "
+          f"weights {found.equal_accuracy:.2%}; the difference is {100 * found.difference:+.2f} points with a standard "
+          f"error of {100 * found.standard_error:.2f}: {'used' if found.used else 'not used'}")  # fmt: skip
+    search = asdict(found) | {"file": name, "weights": found.weights.tolist()}
+    return found.weights, "auto" if found.used else "equal", search
+
+
+def report(record, dataset, train_counts):
+    members, rows = record["members"], record["rows"]
+    against = f"checked against {dataset.folder}" if dataset else "checked against each other only (no --data)"
+    print(f"{len(members)} member{'s' * (len(members) > 1)}, {record['method']}, {record['weights']['from']} weights; "
+          f"{rows} rows, {len(record['classes'])} classes, {against}")  # fmt: skip
+    for entry in members[:SHOWN]:
+        accuracy = f"  accuracy {entry['accuracy']:.1%}" if "accuracy" in entry else ""
+        print(f"  weight {entry['weight']:.3f}  agrees with the result on {entry['agreement_with_ensemble']:6.1%}"
+              f"{accuracy}  {entry['name']}")  # fmt: skip
+    if len(members) > SHOWN:
+        print(f"  ... and {len(members) - SHOWN} more, in the JSON")
+    if len(members) > 1:
+        agreed = record["agreement"]
+        print(f"all members agree on {agreed['unanimous']:.1%} of the rows, two of them on "
+              f"{agreed['mean_pairwise']:.1%} on average; ties: {record['ties']}")  # fmt: skip
+
+    width = max(map(len, record["counts"]))
+    for name, count in record["counts"].items():
+        train = f"  training {train_counts[name] / sum(train_counts.values()):6.1%}" if train_counts else ""
+        print(f"  {name:<{width}} {count:6}  {count / rows:6.1%}{train}")
+    for name, found in record["unexpected_counts"].items():
+        print(f"warning: {record['counts'][name]} rows are {name}; training lets expect {found['expected']:.0f} "
+              f"({found['deviations']:+.1f} standard deviations)")  # fmt: skip
+    if "score" in record:
+        low, high = record["score"]["accuracy_interval"]
+        print(f"accuracy {record['score']['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), "
+              f"macro-F1 {record['score']['macro_f1']:.4f}, on the {rows} rows' given labels")  # fmt: skip
+
+
+def upload(options):
+    try:
+        return submit(options.output, options.upload, options.competition)
+    except UserError as error:
+        raise UserError(f"{options.output} is written, but not uploaded: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
