@@ -10,7 +10,6 @@ Everything of a run lands in runs/<run>/; the same command again continues an in
 import sys
 
 from common.cli import Parser, add_data_options, exit_codes, number
-from common.data import split_validation
 from common.options import add_training_options
 from common.runs import open_run, run_folder
 
@@ -21,8 +20,9 @@ def parse_arguments(argv):
     parser.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER",
                         help="short name (see README), hub id, or local folder")  # fmt: skip
     parser.add_argument("--seed", type=number(int, 0, 2**31), default=0, metavar="N", help="draws head, order, dropout")
-    parser.add_argument("--run", metavar="NAME_OR_FOLDER",
-                        help="where results go (default: runs/<data>-<model>-seed<seed>)")  # fmt: skip
+    parser.add_argument("--run", "--run-name", metavar="NAME_OR_FOLDER",
+                        help="where results go; torchrun takes --run for its own, so write --run-name there "
+                             "(default: runs/<data>-<model>-seed<seed>)")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)
@@ -35,52 +35,33 @@ def main(argv=None):
     arguments = parse_arguments(argv)
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
-    from common.devices import broadcast, close_device, open_device
+    from common.devices import close_device, gather, open_device
     from common.files import read_json
-    from common.fine_tuning import fine_tune, prepare_inputs, summary_lines
+    from common.fine_tuning import choose_rows, fine_tune, prepare_inputs, summary_lines, validation_part
 
     device = open_device(arguments.device, arguments.precision)
     say = print if device.main else lambda *_: None
 
     # Data: the dataset's own validation rows, or a part of train.csv
     inputs = prepare_inputs(arguments, say)
-    dataset = inputs.dataset
-    train_rows, valid_rows = choose_rows(dataset, inputs.recipe)
-    if dataset.valid is not None:
-        held_out = ("valid", dataset.valid, inputs.encoded["valid"])
-    elif len(valid_rows):
-        held_out = ("valid", dataset.train.iloc[valid_rows], inputs.encoded["train"].take(valid_rows))
-    else:
-        held_out = None
+    train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
 
     # Run folder: new, to be continued, or complete
-    name = f"{dataset.name}-{inputs.source.name.replace('/', '-')}-seed{arguments.seed}"
+    name = f"{inputs.dataset.name}-{inputs.source.name.replace('/', '-')}-seed{arguments.seed}"
     folder = run_folder(arguments.run or name)
     config = {"script": "train.py", "seed": arguments.seed, **inputs.config}
-    complete = broadcast(device, lambda: open_run(folder, config, arguments.overwrite))
-    if complete:
+    if gather(device, open_run(folder, config, arguments.overwrite) if device.main else None)[0]:
         say(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:
         say(f"training {arguments.model} on {len(train_rows):,} rows -> {folder} ({device.name}, {device.precision})")
+        held_out = validation_part(inputs, valid_rows)
         results = fine_tune(folder, inputs, arguments.seed, train_rows, held_out, device, arguments, say)
     close_device(device)
 
     for line in summary_lines(folder, results):
         say(line)
     return 0
-
-
-def choose_rows(dataset, recipe):
-    """The positions in train.csv that train and that validate: a seeded split, thinned by --max-train-rows."""
-    import numpy as np
-
-    fraction = 0 if dataset.valid is not None else recipe["valid_fraction"]
-    train_rows, valid_rows = split_validation(dataset.train, fraction, recipe["split_seed"])
-    if recipe["max_train_rows"] and recipe["max_train_rows"] < len(train_rows):
-        chosen = np.random.default_rng(recipe["split_seed"]).permutation(len(train_rows))[: recipe["max_train_rows"]]
-        train_rows = np.sort(train_rows[chosen])
-    return train_rows, valid_rows
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import math
 import os
 import signal
 import sys
@@ -90,8 +91,10 @@ def number(kind, low=None, high=None, low_open=False):
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole' if kind is int else 'a'} number") from None
+        if kind is float and not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{text} is not a finite number")
         too_low = low is not None and (value < low or (low_open and value == low))
-        if value != value or too_low or (high is not None and value > high):
+        if too_low or (high is not None and value > high):
             bounds = [f"{'above' if low_open else 'at least'} {low}" if low is not None else "",
                       f"at most {high}" if high is not None else ""]  # fmt: skip
             raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(filter(None, bounds))}")

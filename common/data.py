@@ -1,6 +1,7 @@
 """Datasets: a folder with train.csv, and perhaps valid.csv, test.csv, sample_submission.csv; and how it is split."""
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from common.cli import UserError
-from common.files import sha256
+from common.files import read_json, sha256
 from common.tables import check_ids, read_table
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -54,7 +55,20 @@ def load_dataset(name_or_folder, text_column="text", label_column="label", id_co
                 if label not in classes:
                     raise UserError(f"{folder / file}, row {row}: label {label!r} does not occur in train.csv")
     fingerprint = {file: sha256(folder / file) for file in FILES if (folder / file).exists()}
-    return Dataset(folder.name, folder, classes, train, valid, test, fingerprint)
+    name = os.path.basename(os.path.abspath(folder))  # also of `--data .`
+    return Dataset(name, folder, classes, train, valid, test, fingerprint)
+
+
+def load_run_dataset(folder):
+    """The dataset that a run was trained on, by its config.json. Raises UserError where it is not there."""
+    data = read_json(folder / "config.json").get("data")
+    if not isinstance(data, dict) or "folder" not in data:
+        raise UserError(f"{folder / 'config.json'} names no dataset; name it with --data")
+    there = (Path(data["folder"]) / "train.csv").exists()
+    if not there and data.get("name") not in DATASETS:  # a short name's folder is known, wherever the run was trained
+        raise UserError(f"run {folder}: its dataset {data['folder']} is not there; name it with --data")
+    columns = {key: data[key] for key in ("text_column", "label_column", "id_column") if data.get(key)}
+    return load_dataset(data["folder"] if there else data["name"], **columns)
 
 
 def read_labels(path, label_column="label", id_column="id"):
@@ -114,11 +128,10 @@ def assign_folds(frame, folds, seed):
     Raises UserError where a class has fewer distinct texts than there are folds: its model would never see it.
     """
     group, labels = _text_groups(frame)
-    rarest = pd.Series(labels).value_counts()
-    if rarest.min() < folds:
-        raise UserError(
-            f"class {rarest.idxmin()!r} has {rarest.min()} distinct texts, too few for {folds} folds; use fewer folds"
-        )
+    texts = pd.Series(labels).value_counts().reindex(sorted(set(frame["label"])), fill_value=0)
+    if texts.min() < folds:
+        raise UserError(f"class {texts.idxmin()!r}: {texts.min()} distinct texts are too few for {folds} folds; "
+                        "use fewer folds")  # fmt: skip
     fold_of_group = np.empty(len(labels), dtype=int)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -39,6 +40,10 @@ class Device:
         """The device as its maker calls it."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
+    def alone(self):
+        """The same device for a process that works by itself, as each does on its members of an ensemble."""
+        return replace(self, rank=0, processes=1)
+
     def autocast(self):
         """A context in which matrix products run in `precision`."""
         if self.precision == "fp32":
@@ -61,7 +66,8 @@ def open_device(device="auto", precision="auto", distributed=True):
         torch.cuda.set_device(where)
         torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
     if processes > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        # Processes may wait long for one another: an ensemble's members do not end at the same time.
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timedelta(days=7))
     return Device(where, _precision(kind, precision), rank, processes)
 
 
@@ -99,13 +105,13 @@ def wants_compile(choice, device, model, tokens):
     return choice == "on"
 
 
-def broadcast(device, compute):
-    """The value that the main process computes, in all processes."""
-    if device.processes == 1:
-        return compute()
-    value = [compute() if device.main else None]
-    dist.broadcast_object_list(value, device=device.device)
-    return value[0]
+def gather(device, value):
+    """The values of all processes, by rank: a list, in every process."""
+    values = [value]
+    if device.processes > 1:
+        values = [None] * device.processes
+        dist.all_gather_object(values, value)
+    return values
 
 
 def microbatch_budget(model, device, training=True):

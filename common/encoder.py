@@ -6,6 +6,7 @@ classifiers read the first token alone, so the last layer is computed for that t
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -38,9 +39,23 @@ def choose_path(model, device):
         return "padded"
     if device.device.type == "cpu":
         return "packed"
-    if device.precision == "bf16" and varlen_attn and not model.config.attention_probs_dropout_prob:
-        return "varlen" if torch.cuda.get_device_capability(device.device) >= (8, 0) else "padded"
+    fitting = device.device.type == "cuda" and device.precision == "bf16"
+    if fitting and not model.config.attention_probs_dropout_prob and _has_varlen_kernel(device.device):
+        return "varlen"
     return "padded"
+
+
+@cache
+def _has_varlen_kernel(device):
+    """Whether the kernel runs here: builds and GPUs differ, and one small call tells."""
+    if varlen_attn is None or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    row = torch.ones(8, 1, 64, device=device, dtype=torch.bfloat16)
+    starts = torch.tensor([0, 3, 8], device=device, dtype=torch.int32)
+    try:
+        return bool(varlen_attn(row, row, row, starts, starts, 5, 5).isfinite().all())
+    except (RuntimeError, NotImplementedError):
+        return False
 
 
 def compile_layers(model):

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from common.batching import Encoded, encode
-from common.data import Dataset, load_dataset
+from common.corrections import apply_corrections, flagged_ids
+from common.data import Dataset, load_dataset, split_validation
 from common.devices import Device, wants_compile
-from common.files import write_json
+from common.files import sha256, write_json
 from common.metrics import cross_entropy, score
 from common.models import Source, describe_source, find_source, load_model, load_tokenizer
 from common.options import check_keep, resolve_recipe
@@ -28,6 +30,7 @@ class Inputs:
     dataset: Dataset
     source: Source
     tokenizer: object
+    train_labels: np.ndarray  # [rows of train.csv] class numbers to train on, corrected; -1: left out of training
     encoded: dict[str, Encoded]  # "train", and "valid", "test" where the dataset has them; rows as in its frames
     recipe: dict
     config: dict  # config.json but for the seed and the rows
@@ -51,15 +54,74 @@ def prepare_inputs(arguments, say):
         if frame is not None
     }
     cut = float((encoded["train"].lengths == recipe["max_length"]).mean())
-    say(f"{dataset.name}: {len(dataset.train):,} training rows, {len(dataset.classes)} classes, "
-        f"{encoded['train'].lengths.mean():.0f} tokens each ({cut:.0%} reach the limit of {recipe['max_length']})")  # fmt: skip
+    say(
+        f"{dataset.name}: {len(dataset.train):,} training rows, {len(dataset.classes)} classes, "
+        f"{encoded['train'].lengths.mean():.0f} tokens each, {cut:.0%} of them at the limit of {recipe['max_length']}"
+    )
+    train_labels, changes = corrected_labels(dataset, arguments)
+    if changes:
+        say(f"{changes['file']}: " + ", ".join(f"{n} {what}" for what, n in changes["counts"].items()))
     config = {
         "model": {"name": arguments.model, "location": source.location, "revision": identity["revision"]},
-        "data": {"name": dataset.name, "folder": arguments.data, **columns, "fingerprint": dataset.fingerprint},
+        "data": {
+            "name": dataset.name,
+            "folder": arguments.data,
+            **columns,
+            "fingerprint": dataset.fingerprint,
+            "corrections": changes,
+        },
         "classes": dataset.classes,
         "recipe": recipe,
     }
-    return Inputs(dataset, source, tokenizer, encoded, recipe, config)
+    return Inputs(dataset, source, tokenizer, train_labels, encoded, recipe, config)
+
+
+def corrected_labels(dataset, arguments):
+    """The class number that each row of train.csv trains with, -1 for none; and what changed them, for config.json.
+
+    Corrections touch the training side alone: rows that validate keep the labels that they were given.
+    """
+    number_of = {name: number for number, name in enumerate(dataset.classes)}
+    label_of = dict(zip(dataset.train["id"], dataset.train["label"], strict=True))
+    changes = None
+    if arguments.corrections:
+        corrected, counts = apply_corrections(dataset.train, arguments.corrections, dataset.classes)
+        label_of = dict(zip(corrected["id"], corrected["label"], strict=True))
+        changes = {"file": arguments.corrections, "sha256": sha256(arguments.corrections), "counts": counts}
+    if arguments.auto_exclude:
+        excluded = flagged_ids(arguments.auto_exclude, label_of)
+        label_of = {row_id: label for row_id, label in label_of.items() if row_id not in excluded}
+        changes = {"file": arguments.auto_exclude, "sha256": sha256(arguments.auto_exclude),
+                   "counts": {"excluded": len(excluded)}}  # fmt: skip
+    numbers = [number_of[label_of[row_id]] if row_id in label_of else -1 for row_id in dataset.train["id"]]
+    return np.array(numbers, dtype=np.int64), changes
+
+
+def choose_rows(dataset, recipe):
+    """The positions in train.csv that train and that validate: a seeded split, thinned by max_train_rows."""
+    fraction = 0 if dataset.valid is not None else recipe["valid_fraction"]
+    train_rows, valid_rows = split_validation(dataset.train, fraction, recipe["split_seed"])
+    return thin(train_rows, recipe), valid_rows
+
+
+def thin(rows, recipe):
+    """A random part of `rows`, in order, where the recipe limits them."""
+    if not recipe["max_train_rows"] or recipe["max_train_rows"] >= len(rows):
+        return rows
+    order = np.random.default_rng(recipe["split_seed"]).permutation(len(rows))
+    return np.sort(rows[order[: recipe["max_train_rows"]]])
+
+
+def validation_part(inputs, valid_rows):
+    """What `fine_tune` validates on: valid.csv where there is one, else the given rows of train.csv, else None."""
+    if inputs.dataset.valid is not None:
+        return "valid", inputs.dataset.valid, inputs.encoded["valid"]
+    return fold_part(inputs, valid_rows) if len(valid_rows) else None
+
+
+def fold_part(inputs, rows):
+    """The given rows of train.csv, held out."""
+    return "valid", inputs.dataset.train.iloc[rows], inputs.encoded["train"].take(rows)
 
 
 def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, arguments, say):
@@ -71,12 +133,12 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
     check_keep(recipe, held_out is not None)
-    number_of = {name: number for number, name in enumerate(dataset.classes)}
-    labels = dataset.train["label"].map(number_of).to_numpy(dtype=np.int64)[train_rows]
+    train_rows = train_rows[inputs.train_labels[train_rows] >= 0]
+    labels = inputs.train_labels[train_rows]
     model = load_model(inputs.source, inputs.tokenizer, dataset.classes, seed=seed, pooling=recipe["pooling"],
                        dropout=recipe["dropout"], attention_dropout=recipe["attention_dropout"])  # fmt: skip
     if arguments.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
     texts = inputs.encoded["train"].take(train_rows)
     compiled = wants_compile(arguments.compile, device, model, int(texts.lengths.sum()) * recipe["epochs"])
     if device.main:
@@ -143,11 +205,18 @@ def _predict_file(folder, name, model, frame, encoded, dataset, device):
 
 
 def _save_model(folder, model, tokenizer):
-    """save_pretrained into a temporary folder, renamed when whole."""
-    model.to("cpu").config._attn_implementation = "sdpa"
+    """Write a folder that `from_pretrained` and `pipeline` load: to a temporary name, renamed when whole.
+
+    Not by save_pretrained, which under torchrun writes on the first process alone: here each may have a member to save.
+    """
+    model.to("cpu")
+    model.config.architectures = [type(model).__name__]
     temporary = folder.with_name(".model.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
+    temporary.mkdir()
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+    model.config.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)

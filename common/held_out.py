@@ -5,14 +5,11 @@ show wrong labels: they are refused, as far as a run folder tells.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.cli import UserError
-from common.data import DATASETS, load_dataset
-from common.files import read_json
 from common.predictions import align, read_predictions
 
 OUT_OF_FOLD = "predictions/oof.csv"
@@ -41,18 +38,6 @@ def run_of(path):
     """The run folder that a prediction file lies in, or None."""
     folders = (path.parent, path.parent.parent)
     return next((folder for folder in folders if (folder / "config.json").exists()), None)
-
-
-def load_run_dataset(folder):
-    """The dataset that a run was trained on, by its config.json. Raises UserError where it is not there."""
-    data = read_json(folder / "config.json").get("data")
-    if not isinstance(data, dict) or "folder" not in data:
-        raise UserError(f"{folder / 'config.json'} names no dataset; name it with --data")
-    there = (Path(data["folder"]) / "train.csv").exists()
-    if not there and data.get("name") not in DATASETS:  # a short name's folder is known, wherever the run was trained
-        raise UserError(f"run {folder}: its dataset {data['folder']} is not there; name it with --data")
-    columns = {key: data[key] for key in ("text_column", "label_column", "id_column") if data.get(key)}
-    return load_dataset(data["folder"] if there else data["name"], **columns)
 
 
 def read_held_out(paths, dataset):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from common.cli import UserError
+from common.data import load_run_dataset
 from common.files import read_json, sha256
-from common.held_out import load_run_dataset
 from common.predictions import PREFIX, Predictions, align, read_predictions
 from common.runs import check_run
 from common.submissions import read_submission

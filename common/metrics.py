@@ -36,7 +36,8 @@ def wilson_interval(share, rows, z=1.959964):
     centre = share + z * z / (2 * rows)
     spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     scale = 1 + z * z / rows
-    return [max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)]
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return [max(0.0, min(low, share)), min(1.0, max(high, share))]  # rounding must not shut out a share of 0 or 1
 
 
 def cross_entropy(labels, probabilities, classes):

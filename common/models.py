@@ -38,7 +38,7 @@ def find_source(name):
     if name in MODELS:
         return Source(name, MODELS[name].hub_id, MODELS[name].revision)
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         if not (path / "config.json").exists():
             raise UserError(f"model folder {path} has no config.json")
         if not any(path.glob("*.safetensors")):
@@ -102,7 +102,7 @@ def tokenizer_warnings(tokenizer):
         warnings.append("the tokenizer strips umlauts (für = fur): German loses meaning, prefer a cased German model")
     if ids("Straße") == ids("straße"):
         warnings.append("the tokenizer lowercases (Straße = straße): nouns are lost, prefer a cased German model")
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids("Straße für Öl, Ärger und Übermut"):
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids("Straße für Öl Ärger Übermut"):
         warnings.append("the tokenizer knows no umlauts or ß: such words become unknown")
     return warnings
 

@@ -3,13 +3,14 @@
 from common.cli import UserError, number
 from common.registry import MODELS
 
-# By number of weights. Sizes up to 60 M: e5-small-de and starter; the larger ones follow the literature until they
-# can be measured (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 2 to 4 epochs, batch 16 or 32).
+# By number of weights. The first row is `tiny`, from scratch, where the head is as new as the rest. The larger ones
+# follow the literature until they can be measured here (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 2 to 4 epochs,
+# batch 16 or 32).
 SIZE_DEFAULTS = (
-    (8e6, {"learning_rate": 1e-3, "epochs": 10, "batch_size": 16}),
-    (60e6, {"learning_rate": 1e-4, "epochs": 5, "batch_size": 16}),
-    (200e6, {"learning_rate": 4e-5, "epochs": 4, "batch_size": 16}),
-    (float("inf"), {"learning_rate": 1e-5, "epochs": 5, "batch_size": 16}),
+    (0, {"learning_rate": 1e-3, "epochs": 12, "batch_size": 16, "head_factor": 1.0}),
+    (60e6, {"learning_rate": 1e-4, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
+    (200e6, {"learning_rate": 4e-5, "epochs": 4, "batch_size": 16, "head_factor": 10.0}),
+    (float("inf"), {"learning_rate": 1e-5, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
 )
 # Architectures that can pool by the mean: through the appended layer (common/models.py), or by their configuration.
 MEAN_POOLING = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "eurobert")
@@ -34,9 +35,8 @@ def add_training_options(parser):
     group.add_argument(
         "--head-factor",
         type=number(float, 0, low_open=True),
-        default=10.0,
         metavar="X",
-        help="the new head learns X times as fast as the encoder",
+        help="the new head learns X times as fast as the encoder (default: 10; tiny: 1)",
     )
     group.add_argument(
         "--weight-decay",
@@ -120,6 +120,18 @@ def add_training_options(parser):
     )
     group.add_argument("--max-train-rows", type=number(int, 1), metavar="N", help="a random part, for quick runs")
     group.add_argument("--max-steps", type=number(int, 1), metavar="N", help="stop after N steps, for quick runs")
+
+    changes = group.add_mutually_exclusive_group()
+    changes.add_argument(
+        "--corrections",
+        metavar="CSV",
+        help="corrections.csv of the review page, applied to training rows only",
+    )
+    changes.add_argument(
+        "--auto-exclude",
+        metavar="CSV",
+        help="label_issues.csv of find_label_issues.py: rows flagged for their label do not train",
+    )
 
     group = parser.add_argument_group("machine")
     group.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where to compute")

@@ -78,3 +78,18 @@ def draw_learning_curves(path, runs):
         score_axis.text(0.5, 0.5, "no validation rows", ha="center", va="center", transform=score_axis.transAxes)
         score_axis.set(xticks=[], yticks=[])
     save_figure(figure, path)
+
+
+def draw_ensemble_curve(path, curve, voters):
+    """Draw the ensemble's accuracy over its size (see `accuracy_curve`), beside the single models' scores."""
+    figure, axis = plt.subplots(figsize=(6, 3.8))
+    sizes = [point["size"] for point in curve]
+    means = [100 * point["accuracy"] for point in curve]
+    deviations = [100 * point["deviation"] for point in curve]
+    axis.scatter([1] * len(voters), [100 * voter["accuracy"] for voter in voters], color=COLOURS[7], s=18, zorder=3,
+                 label="single models")  # fmt: skip
+    axis.errorbar(sizes, means, yerr=deviations, color=COLOURS[0], marker="o", capsize=3,
+                  label="mean of subsets ± deviation")  # fmt: skip
+    axis.set(title="Accuracy of the ensemble", xlabel="members", ylabel="%", xticks=sizes)
+    axis.legend(frameon=False, loc="lower right")
+    save_figure(figure, path)

@@ -1,13 +1,12 @@
 """Prediction files: `id`, optional `label` and `fold`, one `prob_<class>` per class. The seam between the scripts."""
 
-import csv
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from common.cli import UserError
 from common.files import whole_file
-from common.tables import check_ids, read_table
+from common.tables import check_ids, csv_writer, read_table
 
 PREFIX = "prob_"
 SUM_TOLERANCE = 1e-3
@@ -41,7 +40,7 @@ def write_predictions(path, predictions):
         columns.append(predictions.folds)
     header += [PREFIX + name for name in predictions.classes]
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         writer.writerow(header)
         for *front, row in zip(*columns, predictions.probabilities, strict=True):
             writer.writerow([*front, *(f"{value:.9g}" for value in row)])
@@ -67,8 +66,9 @@ def read_predictions(path):
             raise UserError(f"{path}, row {np.flatnonzero(labels == '')[0] + 1}: the label is empty")
     if "fold" in table:
         values = _numbers(path, table["fold"], "fold")
-        if (values != values.round()).any():
-            raise UserError(f"{path}, row {np.flatnonzero(values != values.round())[0] + 1}: the fold is not whole")
+        broken = np.flatnonzero((values != values.round()) | ~(np.abs(values) < 2**31))  # NaN and infinity, too
+        if len(broken):
+            raise UserError(f"{path}, row {broken[0] + 1}: fold {table['fold'][broken[0]]!r} is not a whole number")
         folds = values.astype(int)
     classes = [name.removeprefix(PREFIX) for name in columns]
     return Predictions(table["id"].to_numpy(dtype=object), classes, probabilities.astype(np.float32), labels, folds)

@@ -17,9 +17,15 @@ PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn", "
 
 
 def run_folder(run):
-    """The folder that `--run` means: a name below runs/, or a path (anything with a separator, or an existing one)."""
+    """The folder that `--run` means: a name below runs/, or a path (anything with a separator, `.` and `..`).
+
+    A name that runs/ does not have, but the working directory has as a complete run, means that one.
+    """
     path = Path(run)
-    return path if len(path.parts) > 1 or path.is_absolute() else RUNS_FOLDER / path
+    if path.name != str(run) or path.name == "..":  # Path drops the `./` of `./x`
+        return path
+    below = RUNS_FOLDER / path
+    return path if not below.exists() and (path / "config.json").exists() and is_complete(path) else below
 
 
 def is_complete(folder):
@@ -30,21 +36,24 @@ def is_complete(folder):
 def open_run(folder, config, overwrite=False):
     """Make the run folder, or enter it again with the same configuration.
 
-    `config` is a JSON object; all of it must agree with an earlier config.json in the folder, but for the places
-    where data and model lie, which their fingerprints stand for. Returns True where the run is complete already. Raises UserError where the folder holds a run with another configuration, or other
-    people's files; `overwrite` discards the earlier run instead.
+    `config` is a JSON object; all of it must agree with an earlier config.json in the folder, but for the places where
+    data and model lie, which their fingerprints stand for. Returns True where the run is complete already. Raises
+    UserError where the folder holds a run with another configuration, or other people's files; `overwrite` discards
+    the earlier run instead.
     """
     folder = Path(folder)
     config_file = folder / "config.json"
     config = json.loads(json.dumps(config))  # as it reads back
-    if overwrite and config_file.exists():
-        shutil.rmtree(folder)
-    if not config_file.exists():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty and no run; name another with --run")
+    earlier = read_json(config_file) if config_file.exists() else None
+    if _is_foreign(folder, earlier):
+        raise UserError(f"{folder} is not empty and no run; name another with --run")
+    if overwrite and earlier is not None:
+        _remove(folder)
+        earlier = None
+    if earlier is None:
         write_json(config_file, config)
         return False
-    difference = _first_difference(read_json(config_file), config)
+    difference = _first_difference(earlier, config)
     if difference:
         raise UserError(
             f"{folder} holds a run with another configuration ({difference}); "
@@ -81,15 +90,19 @@ def check_run(run, needs="results.json"):
 
 def append_metrics(folder, record):
     """Append one JSON object to metrics.jsonl, in a single write."""
-    with open(Path(folder) / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    path = Path(folder) / "metrics.jsonl"
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    except OSError as error:  # a full disk
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def read_metrics(folder):
     """The records of metrics.jsonl, oldest first; a last line that a crash cut short is left out."""
     path = Path(folder) / "metrics.jsonl"
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:  # bytes: the cut may be inside a character
         try:
             records.append(json.loads(line))
         except ValueError:
@@ -121,6 +134,26 @@ def environment():
         "processors": os.cpu_count(),
         "commit": git.stdout.strip() or None if git and git.returncode == 0 else None,
     }
+
+
+def _is_foreign(folder, config):
+    """Whether a folder holds something else than a run: other files, or another tool's config.json, as models have."""
+    if config is not None:
+        return "script" not in config
+    if not folder.is_dir():
+        return False
+    # a start that was killed leaves the temporary name of config.json, see whole_file
+    return any(not path.name.startswith(".config.json.") for path in folder.iterdir())
+
+
+def _remove(folder):
+    """Delete a run, results.json first and config.json last: whenever that is cut short, it is an incomplete run."""
+    order = {"results.json": 0, "config.json": 2}
+    try:
+        for path in sorted(folder.iterdir(), key=lambda path: order.get(path.name, 1)):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise UserError(f"cannot delete {folder}: {error.strerror or error}") from error
 
 
 def _first_difference(old, new, prefix=""):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import unicodedata
 from pathlib import Path
 
@@ -29,13 +30,9 @@ def read_table(path, required=(), hint=""):
     if doubled:
         raise UserError(f"{path} has two columns named {doubled[0]!r}")
 
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
-        next(reader)
-        for row in reader:
-            if not row:  # a blank line
-                continue
+        for row in itertools.islice(_records(text, delimiter), 1, None):
             if len(row) != len(header):
                 raise UserError(f"{path}, row {len(rows) + 1}: {len(row)} fields where the header has {len(header)}")
             rows.append(row)
@@ -48,12 +45,19 @@ def read_table(path, required=(), hint=""):
 
 def read_headerless(path, columns, delimiter, quotechar):
     """Read a CSV file without a header into the named columns (10kGNAD's original files). Raises as `read_table`."""
-    reader = csv.reader(io.StringIO(_decode(Path(path)), newline=""), delimiter=delimiter, quotechar=quotechar)
-    rows = [row for row in reader if row]
+    rows = list(_records(_decode(Path(path)), delimiter, quotechar, strict=False))
     for number, row in enumerate(rows, 1):
         if len(row) != len(columns):
             raise UserError(f"{path}, row {number}: {len(row)} fields where {len(columns)} are expected")
     return pd.DataFrame(rows, columns=columns, dtype="object")
+
+
+def csv_writer(file):
+    """A csv.writer whose rows end with a line feed and whose fields read back as they were.
+
+    Unlike `csv.writer(file, lineterminator="\\n")`, which before Python 3.13 leaves a carriage return unquoted.
+    """
+    return csv.writer(_LineFeeds(file))
 
 
 def check_ids(path, ids):
@@ -82,17 +86,42 @@ def _decode(path):
         raise UserError(f"{path}, line {line}: a NUL byte; the file is damaged or not a CSV")
     if not text.strip():
         raise UserError(f"{path} is empty")
-    return unicodedata.normalize("NFC", text)
+    return text
+
+
+def _records(text, delimiter, quotechar='"', strict=True):
+    """The records of a CSV text, blank lines left out, every field NFC-normalised."""
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar, strict=strict):
+        if row:  # fields, not the text, are normalised: NFC makes a semicolon of the Greek question mark
+            yield [unicodedata.normalize("NFC", field) for field in row]
 
 
 def _choose_delimiter(path, text, required):
-    headers = {}
+    """The delimiter that finds the most required columns, then also fits the first row, then gives the most columns."""
+    headers, ranks = {}, {}
     for delimiter in DELIMITERS:
+        records = _records(text, delimiter)
         try:
-            headers[delimiter] = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+            headers[delimiter] = header = [name.strip() for name in next(records)]
         except csv.Error:
             continue  # broken under this delimiter; another may read it
+        found = sum(name in header for name in required)
+        try:
+            fits = len(next(records, header)) == len(header)
+        except csv.Error:
+            fits = False
+        ranks[delimiter] = (found, found > 0 and fits, len(header))
     if not headers:
         raise UserError(f"{path}: the header line cannot be read as CSV")
-    best = max(headers, key=lambda d: (sum(name in headers[d] for name in required), len(headers[d])))
-    return best, [name.strip() for name in headers[best]]
+    best = max(ranks, key=ranks.get)
+    return best, headers[best]
+
+
+class _LineFeeds:
+    """A file for a csv.writer, which writes one row a call: rows ending in CR LF get LF."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def write(self, row):
+        self._file.write(row.removesuffix("\r\n") + "\n")

@@ -9,16 +9,29 @@ VOCABULARY = 8000
 MAX_LENGTH = 512
 
 
-def build_tiny_tokenizer(texts):
-    """Train a cased WordPiece tokenizer (at most 8,000 pieces, umlauts kept) on `texts`, an iterable of str."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+def build_tiny_tokenizer(texts, vocabulary=VOCABULARY):
+    """Train a cased WordPiece tokenizer (umlauts kept, at most `vocabulary` pieces) on `texts`, an iterable of str.
+
+    The same texts give the same tokenizer. The trainer alone does not see to that: it numbers the continuation pieces
+    in the order of a hash table, and breaks ties by number; so they are handed to it, sorted, as if they were special.
+    """
+    texts = list(texts)
+    characters = [character for character in sorted(set("".join(texts))) if not character.isspace()]
+    pieces = characters + ["##" + character for character in characters]  # so that known characters spell any word
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY, min_frequency=2, special_tokens=list(SPECIAL_TOKENS.values()), show_progress=False
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[*SPECIAL_TOKENS.values(), *pieces],
+        show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    trained.train_from_iterator(texts, trainer)
+
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
+    tokenizer.decoder = decoders.WordPiece()
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **SPECIAL_TOKENS)

@@ -130,7 +130,7 @@ class _Step:
         weights = class_weights(labels, model.config.num_labels, recipe["class_weights"])
         self.row_weights = weights[labels]
         self.class_weights = torch.from_numpy(weights).float().to(device.device)
-        self.labels = torch.from_numpy(labels).to(device.device)
+        self.labels = torch.tensor(labels, device=device.device)
         self.losses = []
 
     def __call__(self, step, rows, rate, budget):

@@ -1,0 +1,81 @@
+"""corrections.csv: what a person decided about labels, applied to the training rows.
+
+Columns `id`, `given_label`, `new_label`, `action`. The action says what happens: `keep` (new_label is empty or the
+given label), `relabel` (new_label is a class), `exclude` (new_label is empty), so that a class may well be called
+"excluded". Cells may be guarded against spreadsheets, see common/spreadsheets.py; the review page guards them.
+"""
+
+from common.cli import UserError
+from common.spreadsheets import restore
+from common.tables import check_ids, read_table
+
+COLUMNS = ("id", "given_label", "new_label", "action")
+ACTIONS = ("keep", "relabel", "exclude")
+
+
+def apply_corrections(frame, path, classes):
+    """Apply a corrections file to training rows: a frame with the columns id, text and label.
+
+    Returns a new frame with rows relabelled, without the excluded ones, in the old order and numbered anew; and
+    {"rows": rows of the file, "kept": ..., "relabelled": ..., "excluded": ...}. Raises UserError, naming file and row:
+    an unknown or repeated id, a given label that is not the row's, an unknown class or action, a new label that the
+    action has no use for, or a class without any row left.
+    """
+    table = read_corrections(path)
+    row_of = {row_id: row for row, row_id in enumerate(frame["id"])}
+    labels = frame["label"].tolist()
+    excluded = set()
+    counts = {"rows": len(table), "kept": 0, "relabelled": 0, "excluded": 0}
+
+    for number, (row_id, given, new, action) in enumerate(table.itertuples(index=False), 1):
+        place = f"{path}, row {number}"
+        if row_id not in row_of:
+            raise UserError(f"{place}: id {row_id!r} is not among the training rows")
+        row = row_of[row_id]
+        if given != labels[row]:
+            raise UserError(f"{place}: id {row_id!r} has the label {labels[row]!r} now, not {given!r}")
+        if action == "relabel" and new not in classes:
+            raise UserError(f"{place}: new_label {new!r} is no class; the classes are {', '.join(classes)}")
+        if (action == "exclude" and new) or (action == "keep" and new not in ("", given)):
+            raise UserError(f"{place}: {action} does not go with new_label {new!r}; leave that empty, or say relabel")
+        if action == "relabel" and new != given:
+            labels[row] = new
+            counts["relabelled"] += 1
+        elif action == "exclude":
+            excluded.add(row)
+            counts["excluded"] += 1
+        else:
+            counts["kept"] += 1
+
+    corrected = frame.assign(label=labels)
+    corrected = corrected[[row not in excluded for row in range(len(frame))]].reset_index(drop=True)
+    emptied = sorted(set(frame["label"]) - set(corrected["label"]))
+    if emptied:
+        raise UserError(f"{path}: no row of class {emptied[0]!r} would be left to train on")
+    return corrected, counts
+
+
+def flagged_ids(path, known):
+    """The ids that a label_issues.csv (see find_label_issues.py) flags for their label, as a set.
+
+    Raises UserError for a file of another kind, or an id that is not among `known`.
+    """
+    table = read_table(path, ("id", "issue"), hint="It takes the label_issues.csv that find_label_issues.py writes")
+    flagged = {restore(row.id) for row in table.itertuples() if "label" in row.issue.split()}
+    strange = sorted(flagged.difference(known))
+    if strange:
+        raise UserError(f"{path}: id {strange[0]!r} is not among the training rows")
+    return flagged
+
+
+def read_corrections(path):
+    """Read a corrections file: a frame of strings with `COLUMNS`, guards taken off. Raises UserError as above."""
+    table = read_table(path, COLUMNS, hint="Download it from label_issues.html, see python find_label_issues.py --help")
+    table = table[list(COLUMNS)].map(restore)
+    for column in ("given_label", "new_label", "action"):  # labels of datasets are stripped, too
+        table[column] = table[column].str.strip()
+    check_ids(path, table["id"])
+    for number, action in enumerate(table["action"], 1):
+        if action not in ACTIONS:
+            raise UserError(f"{path}, row {number}: action {action!r} is none of {', '.join(ACTIONS)}")
+    return table

@@ -1,0 +1,107 @@
+"""The list that a person goes through: what cleanlab found about labels and texts, merged and ranked."""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.files import whole_file
+from common.spreadsheets import guard
+
+COLUMNS = (
+    "rank", "id", "given_label", "suggested_label", "label_quality", "given_probability", "suggested_probability",
+    "issue", "text",
+)  # fmt: skip
+ISSUES = {
+    "label": "label probably wrong",
+    "duplicate_other_label": "near-duplicate with another label",
+    "duplicate_other_file": "near-duplicate in another file",
+    "duplicate": "near-duplicate",
+    "outlier": "outlier",
+    "broken_text": "broken text",
+}
+SHOWN_DUPLICATES = 5
+
+
+@dataclass(frozen=True)
+class Review:
+    """Rows with an issue: first those whose label is probably wrong, then the others, each by label quality."""
+
+    table: pd.DataFrame  # [issues] COLUMNS; issue: one or more keys of ISSUES, separated by spaces
+    probabilities: np.ndarray  # [issues, classes]
+    notes: list[list[str]]  # [issues] sentences about the text
+    classes: list[str]
+
+
+def build_review(held_out, labels, texts, classes):
+    """Merge LabelIssues and TextIssues of the rows that have predictions (a HeldOut) into a Review."""
+    place = {row.id: row.Index for row in texts.rows.itertuples() if row.file == held_out.file}
+    set_of = {row: rows for rows in texts.duplicate_sets for row in rows}
+
+    kinds, notes = [], []
+    for position, row_id in enumerate(held_out.rows["id"]):
+        row = place[row_id]
+        found = ["label"] if labels.is_issue[position] else []
+        said = []
+        if row in set_of:
+            found += _duplicate_kinds(set_of[row], texts.rows)
+            said.append(_duplicate_note(row, set_of[row], texts.rows))
+        if texts.is_outlier[row]:
+            found.append("outlier")
+            said.append("Unlike all other texts.")
+        if texts.broken[row]:
+            found.append("broken_text")
+            said.append(f"Broken text: {texts.broken[row]}.")
+        kinds.append(found)
+        notes.append(said)
+
+    order = np.lexsort((labels.quality, ~labels.is_issue))  # label issues first, then by quality; stable
+    order = [row for row in order if kinds[row]]
+    given = held_out.rows["label"].map({name: column for column, name in enumerate(classes)}).to_numpy()
+    everything = np.arange(len(given))
+    table = pd.DataFrame(
+        {
+            "id": held_out.rows["id"],
+            "given_label": held_out.rows["label"],
+            "suggested_label": np.array(classes, dtype=object)[labels.suggested],
+            "label_quality": labels.quality,
+            "given_probability": labels.probabilities[everything, given],
+            "suggested_probability": labels.probabilities[everything, labels.suggested],
+            "issue": [" ".join(found) for found in kinds],
+            "text": held_out.rows["text"],
+        }
+    )
+    table = table.iloc[order].reset_index(drop=True)
+    table.insert(0, "rank", np.arange(1, len(table) + 1))
+    return Review(table, labels.probabilities[order], [notes[row] for row in order], list(classes))
+
+
+def write_review_table(path, review):
+    """Write label_issues.csv. Made to be opened in a spreadsheet, so texts are guarded (common/spreadsheets.py)."""
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in review.table[list(COLUMNS)].itertuples(index=False):
+            writer.writerow(
+                [guard(v) if isinstance(v, str) else f"{v:.6f}" if isinstance(v, float) else v for v in row]
+            )
+
+
+def _duplicate_kinds(rows, texts):
+    """What a set of near-duplicates is guilty of: labels that differ, files that share texts; or nothing worse."""
+    members = texts.iloc[rows]
+    labels = set(members["label"]) - {""}
+    kinds = ["duplicate_other_label"] if len(labels) > 1 else []
+    kinds += ["duplicate_other_file"] if members["file"].nunique() > 1 else []
+    return kinds or ["duplicate"]
+
+
+def _duplicate_note(row, rows, texts):
+    others = [other for other in rows if other != row]
+    named = [
+        f"{texts['id'][other]} ({', '.join(filter(None, [texts['label'][other], texts['file'][other]]))})"
+        for other in others[:SHOWN_DUPLICATES]
+    ]
+    more = f" and {len(others) - SHOWN_DUPLICATES} more" if len(others) > SHOWN_DUPLICATES else ""
+    return f"Nearly the same text: id {', id '.join(named)}{more}."

@@ -1,0 +1,338 @@
+"use strict";
+// Everything that comes from the data enters the page through textContent or an attribute's value, never as HTML.
+const data = JSON.parse(document.getElementById("data").textContent);
+const { classes, kinds, issues } = data;
+const PAGE = 50; // rows of the list that are drawn at a time
+const SHOWN_CLASSES = 6; // bars at most, of classes with 1 % or more; the given and the suggested class always have one
+const $ = (id) => document.getElementById(id);
+const normal = (text) => text.normalize("NFC").toLocaleLowerCase("de");
+const haystack = issues.map((issue) => normal(issue.id + "\n" + issue.text));
+
+// ---- Decisions: a log of [issue, action, class or null], so that undo is to drop the last, and the store holds it all
+let log = [];
+let decided = new Map(); // issue -> [action, class or null], the last decision on it
+let view = []; // the issues that fit the filter
+let current = 0;
+let drawn; // the issue that is on the screen
+
+function replay() {
+  decided = new Map(log.map(([issue, action, label]) => [issue, [action, label]]));
+}
+
+function load() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(data.key) || "{}");
+    log = (Array.isArray(kept.log) ? kept.log : []).filter(([issue, action, label]) =>
+      issue in issues && data.actions.includes(action) && (action !== "relabel" || label in classes));
+    current = kept.current in issues ? kept.current : 0;
+    $("keys-on").checked = localStorage.getItem("label-issues:keys") !== "off";
+  } catch (error) {
+    warn("This browser keeps nothing for this page: download corrections.csv before you close it.");
+  }
+  replay();
+}
+
+function save() {
+  try {
+    localStorage.setItem(data.key, JSON.stringify({ log, current }));
+  } catch (error) {
+    warn("Decisions cannot be kept in this browser: download corrections.csv before you close the page.");
+  }
+}
+
+function warn(message) {
+  $("warning").textContent = message;
+  $("warning").hidden = false;
+}
+
+function decide(action, label = null) {
+  if (!view.length) return;
+  if (action === "relabel" && label === issues[current].given) [action, label] = ["keep", null];
+  log.push([current, action, label]);
+  replay();
+  say(`${verdict(current)}, rank ${current + 1}`);
+  const position = view.indexOf(current);
+  const ahead = [...view.slice(position + 1), ...view.slice(0, Math.max(position, 0))];
+  const next = ahead.find((issue) => !decided.has(issue));
+  if (next !== undefined) current = next;
+  else say("All issues of this list are decided.");
+  filter();
+  save();
+}
+
+function undo() {
+  if (!log.length) return say("Nothing to undo.");
+  current = log.pop()[0];
+  replay();
+  say(`Undone: rank ${current + 1}`);
+  filter();
+  save();
+}
+
+function verdict(issue) {
+  const [action, label] = decided.get(issue) || [];
+  return { keep: "✓ kept", relabel: `✓ ${classes[label]}`, exclude: "✕ excluded" }[action] || "";
+}
+
+// ---- corrections.csv; the guard must be the one of common/spreadsheets.py
+function guard(cell) {
+  const starts = (text, more) => [...data.formulaStarts, ...more].some((start) => text.startsWith(start));
+  return starts(cell, []) || (cell.startsWith("'") && starts(cell.slice(1), ["'"])) ? "'" + cell : cell;
+}
+
+function corrections() {
+  const rows = [...decided].sort(([a], [b]) => a - b).map(([issue, [action, label]]) =>
+    [issues[issue].id, classes[issues[issue].given], action === "relabel" ? classes[label] : "", action]);
+  const field = (cell) => (/[",\r\n;\t]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+  return [data.columns, ...rows.map((row) => row.map(guard))].map((row) => row.map(field).join(",") + "\n").join("");
+}
+
+function download() {
+  if (!decided.size) return say("Nothing is decided yet.");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([corrections()], { type: "text/csv;charset=utf-8" }));
+  link.download = "corrections.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  say(`corrections.csv: ${decided.size} rows`);
+}
+
+// ---- Filter and list
+function filter() {
+  const [pair, kind, state] = [$("pair").value, $("kind").value, $("state").value];
+  const words = normal($("search").value).split(/\s+/).filter(Boolean);
+  view = [];
+  issues.forEach((issue, index) => {
+    if (pair && pair !== `${issue.given},${issue.suggested}`) return;
+    if (kind && !issue.issue.includes(kind)) return;
+    if (state && state !== (decided.get(index) || ["undecided"])[0]) return;
+    if (words.every((word) => haystack[index].includes(word))) view.push(index);
+  });
+  if (view.length && !view.includes(current)) current = view.find((issue) => issue > current) ?? view.at(-1);
+  draw();
+}
+
+function draw() {
+  const count = `${view.length.toLocaleString("en")} of ${issues.length.toLocaleString("en")} shown`;
+  $("shown").textContent = $("shown-short").textContent = count;
+  $("progress").max = issues.length || 1;
+  $("progress").value = decided.size;
+  $("progress-text").textContent = `${decided.size} of ${issues.length} decided`;
+  $("download").disabled = !decided.size;
+  $("undo").disabled = !log.length;
+  for (const id of ["keep", "accept", "choose", "exclude", "previous", "next"]) $(id).disabled = !view.length;
+  drawList();
+  drawDetail();
+}
+
+function drawList() {
+  const page = Math.floor(Math.max(view.indexOf(current), 0) / PAGE);
+  const rows = view.slice(page * PAGE, (page + 1) * PAGE);
+  $("list").replaceChildren(...rows.map((index) => {
+    const issue = issues[index];
+    const [rank, labels] = [part("span", "rank", index + 1), part("span", "labels", ...labelsOf(issue))];
+    const line = part("div", "line", rank, labels, part("span", "verdict", verdict(index)));
+    const snippet = part("div", "snippet", issue.text.slice(0, 120));
+    snippet.dir = "auto";
+    snippet.lang = "de";
+    const item = part("li", "", line, snippet);
+    item.id = `issue-${index}`;
+    item.setAttribute("role", "option");
+    item.setAttribute("aria-selected", index === current);
+    item.addEventListener("click", () => show(index));
+    return item;
+  }));
+  $("list").setAttribute("aria-activedescendant", rows.includes(current) ? `issue-${current}` : "");
+  const chosen = $(`issue-${current}`);
+  if (chosen) { // scrollIntoView would move the whole page on a phone
+    const list = $("list");
+    const top = chosen.offsetTop - list.offsetTop;
+    if (top < list.scrollTop) list.scrollTop = top;
+    if (top + chosen.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + chosen.offsetHeight - list.clientHeight;
+  }
+  $("page").textContent = view.length ? `${page * PAGE + 1}–${page * PAGE + rows.length} of ${view.length}` : "–";
+  $("page-back").disabled = page === 0;
+  $("page-on").disabled = (page + 1) * PAGE >= view.length;
+}
+
+function drawDetail() {
+  $("empty").hidden = view.length > 0;
+  $("issue").hidden = !view.length;
+  if (!view.length) return;
+  const issue = issues[current];
+  $("heading").replaceChildren(...labelsOf(issue), part("span", "place", `rank ${current + 1}, id ${issue.id}`));
+  $("badges").replaceChildren(...issue.issue.map((kind) => part("span", "", kinds[kind])));
+  $("decision").textContent = verdict(current) || "not decided yet";
+  $("decision").classList.toggle("open", !decided.has(current));
+  const order = byProbability(issue);
+  const shown = order.filter((label, place) =>
+    label === issue.given || label === issue.suggested || (place < SHOWN_CLASSES && issue.probabilities[label] >= 0.01));
+  $("bars").tBodies[0].replaceChildren(...shown.map((label) => bar(issue, label)));
+  $("notes").replaceChildren(...issue.notes.map((note) => part("li", "", note)));
+  $("text").textContent = issue.text;
+  if (drawn !== current) { // another issue is read from its top
+    $("detail").scrollTop = 0; // wide: the text scrolls in its own column
+    if (drawn !== undefined && $("detail").getBoundingClientRect().top < 0) $("detail").scrollIntoView(); // narrow
+  }
+  drawn = current;
+}
+
+function labelsOf(issue) {
+  const given = part("span", "given", classes[issue.given]);
+  return issue.suggested === issue.given ? [given] : [given, " → ", part("span", "suggested", classes[issue.suggested])];
+}
+
+function bar(issue, label) {
+  const role = label === issue.given ? "given" : label === issue.suggested ? "suggested" : "";
+  const name = part("th", role, classes[label]);
+  name.scope = "row";
+  if (role) name.append(" ", part("small", "", role));
+  const fill = part("div", "fill");
+  fill.style.width = `${100 * issue.probabilities[label]}%`;
+  const cell = part("td", "", part("div", "bar", part("div", "track", fill), part("span", "percent", percent(issue, label))));
+  return part("tr", role, name, cell);
+}
+
+function percent(issue, label) {
+  const share = issue.probabilities[label];
+  return `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`;
+}
+
+function byProbability(issue) {
+  return classes.map((_, label) => label).sort((a, b) => issue.probabilities[b] - issue.probabilities[a] || a - b);
+}
+
+function part(tag, className, ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+  return element;
+}
+
+function say(message) {
+  $("status").textContent = message;
+}
+
+// ---- Moving about
+function show(index) {
+  current = index;
+  draw();
+  save();
+}
+
+function move(step) {
+  if (!view.length) return;
+  const position = view.indexOf(current) + step;
+  show(view[Math.min(Math.max(position, 0), view.length - 1)]);
+}
+
+function movePage(step) {
+  const page = Math.floor(Math.max(view.indexOf(current), 0) / PAGE) + step;
+  show(view[Math.min(Math.max(page * PAGE, 0), view.length - 1)]);
+}
+
+function openChoices() {
+  if (!view.length) return;
+  $("choices").replaceChildren(...byProbability(issues[current]).map((label, place) => {
+    const key = place < 9 ? [part("kbd", "", place + 1)] : [];
+    const button = part("button", "", ...key, part("span", "grow", classes[label]), part("small", "", percent(issues[current], label)));
+    button.type = "button";
+    button.addEventListener("click", () => { $("choose-dialog").close(); decide("relabel", label); });
+    return button;
+  }));
+  $("choose-dialog").showModal();
+}
+
+const actions = {
+  keep: () => decide("keep"),
+  accept: () => view.length && decide("relabel", issues[current].suggested),
+  choose: openChoices,
+  exclude: () => decide("exclude"),
+  undo,
+  previous: () => move(-1),
+  next: () => move(1),
+  "page-back": () => movePage(-1),
+  "page-on": () => movePage(1),
+  download,
+  "help-button": () => $("help").showModal(),
+  forget: () => {
+    if (!confirm("Forget all decisions on this list?")) return;
+    log = [];
+    replay();
+    $("help").close();
+    filter();
+    save();
+  },
+};
+const keys = {
+  k: "keep", a: "accept", c: "choose", x: "exclude", u: "undo", p: "previous", n: "next", d: "download", "?": "help-button",
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
+  if ($("choose-dialog").open) {
+    const choice = $("choices").children[Number(event.key) - 1];
+    if (/^[1-9]$/.test(event.key) && choice) choice.click();
+  } else if (event.key === "Escape" && event.target === $("search")) {
+    $("search").value = "";
+    filter();
+    $("list").focus();
+  } else if (event.key === "Enter" && event.target === $("search")) {
+    event.preventDefault();
+    $("list").focus();
+  } else if (!typing && !$("help").open) {
+    const inList = event.target === $("list");
+    const jump = inList && { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
+    const action = $("keys-on").checked || event.key === "?" ? keys[event.key.toLowerCase()] : undefined;
+    if (jump) move(jump);
+    else if (event.key === "/" && $("keys-on").checked) { $("filters").open = true; $("search").focus(); }
+    else if (action) actions[action]();
+    else return;
+    event.preventDefault();
+  }
+}
+
+// ---- Start
+function fillSelect(select, choices) {
+  select.replaceChildren(...choices.map(([value, text]) => {
+    const option = part("option", "", text);
+    option.value = value;
+    return option;
+  }));
+}
+
+function start() {
+  document.title = `Label issues: ${data.title}`;
+  $("title").textContent = data.title;
+  const tally = (values) => {
+    const counts = new Map();
+    values.forEach((value) => counts.set(value, (counts.get(value) || 0) + 1));
+    return [...counts].sort((a, b) => b[1] - a[1]);
+  };
+  const pairs = tally(issues.map((issue) => `${issue.given},${issue.suggested}`)).map(([pair, count]) =>
+    [pair, `${pair.split(",").map((label) => classes[label]).join(" → ")} (${count})`]);
+  const found = tally(issues.flatMap((issue) => issue.issue)).map(([kind, count]) => [kind, `${kinds[kind]} (${count})`]);
+  fillSelect($("pair"), [["", "all"], ...pairs]);
+  fillSelect($("kind"), [["", "all"], ...found]);
+  fillSelect($("state"), [["", "all"], ["undecided", "undecided"], ["keep", "kept"], ["relabel", "relabelled"], ["exclude", "excluded"]]);
+  if (matchMedia("(max-width: 48rem)").matches) $("filters").open = false;
+  for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
+  for (const id of ["pair", "kind", "state", "search"]) $(id).addEventListener("input", filter);
+  $("filters").querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+  $("keys-on").addEventListener("change", () => {
+    try { localStorage.setItem("label-issues:keys", $("keys-on").checked ? "on" : "off"); } catch (error) { /* kept for this visit */ }
+  });
+  document.addEventListener("keydown", onKey);
+  window.addEventListener("storage", (event) => { // another tab has decided; this one stays where it is
+    if (event.key !== data.key) return;
+    const here = current;
+    load();
+    current = here;
+    filter();
+  });
+  load();
+  filter();
+}
+
+start();

@@ -1,0 +1,193 @@
+"""Find wrong labels, near-duplicates, outliers and broken texts, and review them in the browser.
+
+    python find_label_issues.py --run gbert-folds
+    python find_label_issues.py --predictions seed0.csv seed1.csv --data my_data --export label-studio
+
+Takes predictions for rows that the model was not trained on: a run's predictions/oof.csv, or prediction files with
+labels, several seeds or models of the same rows being combined. Writes label_issues.html (open it: keep, relabel or
+exclude each row, then download corrections.csv for train.py --corrections), label_issues.csv, summary.json and two
+pictures.
+"""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from common.cli import Parser, UserError, add_data_options, exit_codes
+from common.data import load_dataset, load_run_dataset
+from common.exports import KINDS, write_export
+from common.files import write_json
+from common.held_out import OUT_OF_FOLD, out_of_fold_files, read_held_out, run_of
+from common.label_issues import ENSEMBLE_WEIGHTS, FILTER, SCORE, estimate_noise, find_label_issues, find_rarest_class
+from common.review import ISSUES, build_review, write_review_table
+from common.review_page import write_review_page
+from common.runs import RUNS_FOLDER, check_run, find_run
+from common.text_issues import find_text_issues
+
+FOLDS = 5
+SHOWN_CLASSES = 12
+SHOWN_PAIRS = 5
+
+
+@exit_codes
+def main(argv=None):
+    options = parse_options(argv)
+
+    # Labelled rows, and predictions for them by models that have not seen them
+    paths, run, folder = find_predictions(options)
+    dataset = find_dataset(options, paths, run)
+    held_out = read_held_out(paths, dataset)
+    print(f"{len(held_out.rows)} rows of {dataset.folder / held_out.file}, {len(paths)} "
+          f"{'prediction files' if len(paths) > 1 else 'prediction file'}", flush=True)  # fmt: skip
+
+    # What cleanlab says
+    given = held_out.rows["label"].map({name: column for column, name in enumerate(dataset.classes)}).to_numpy()
+    labels = find_label_issues(given, held_out.members)
+    noise = estimate_noise(given, labels.probabilities, dataset.classes)
+    rarest = find_rarest_class(held_out.rows["label"])
+    texts = find_text_issues(dataset)
+    review = build_review(held_out, labels, texts, dataset.classes)
+    agreement = float((labels.suggested == given).mean())
+    summary = summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts, review)
+
+    # Everything is computed: write; matplotlib is imported here, as it costs a second that errors need not wait for
+    from common.label_plots import draw_joint, draw_quality
+    from common.plots import save_figure
+
+    write_review_table(folder / "label_issues.csv", review)
+    write_review_page(folder / "label_issues.html", review, f"{dataset.name}, {held_out.file}")
+    save_figure(draw_joint(noise.joint, len(given), dataset.classes), folder / "label_joint.png")
+    save_figure(draw_quality(labels.quality, labels.is_issue), folder / "label_quality.png")
+    write_json(folder / "summary.json", summary)
+    files = ["label_issues.html", "label_issues.csv", "summary.json", "label_joint.png", "label_quality.png"]
+    files += write_export(options.export, folder, review) if options.export else []
+
+    report(summary)
+    print(f"\nwritten to {folder}/: {', '.join(files)}")
+    return 0
+
+
+def parse_options(argv):
+    paragraphs = __doc__.split("\n\n")
+    parser = Parser(description=f"{paragraphs[0]}\n\n{paragraphs[2]}", epilog=f"examples:\n{paragraphs[1]}")
+
+    group = parser.add_argument_group("predictions (default: the newest complete run with predictions/oof.csv)")
+    source = group.add_mutually_exclusive_group()
+    source.add_argument("--run", metavar="RUN", help="a run with predictions/oof.csv: a name below runs/, or a folder")
+    source.add_argument("--predictions", nargs="+", metavar="CSV",
+                        help="files with id, label and prob_<class> columns, one per model or seed")  # fmt: skip
+
+    group.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER",
+                       help="encoder for cross-validation, where there are no such predictions yet")  # fmt: skip
+
+    add_data_options(parser, default=None).description = "default: the dataset, and its columns, of the run"
+
+    group = parser.add_argument_group("output")
+    group.add_argument("--output", metavar="DIR",
+                       help="folder (default: label_issues in the run, or here for --predictions)")  # fmt: skip
+    group.add_argument("--export", choices=KINDS, help="also write the list for this annotation tool")
+    return parser.parse_args(argv)
+
+
+def find_predictions(options):
+    """The prediction files that the options mean, the run that they lie in or None, and the folder to write to."""
+    if options.predictions:
+        missing = next((path for path in options.predictions if not Path(path).is_file()), None)
+        if missing:
+            raise UserError(f"no prediction file {missing}")
+        paths = [Path(path) for path in options.predictions]
+        return paths, run_of(paths[0]), Path(options.output or "label_issues")
+    run = check_run(options.run) if options.run else find_run(OUT_OF_FOLD) or make_out_of_fold_run(options)
+    if not (run / OUT_OF_FOLD).exists():
+        raise UserError(
+            f"run {run} has no {OUT_OF_FOLD}: predictions for rows that its model was trained on cannot show wrong "
+            "labels; make out-of-fold predictions with: python train_ensemble.py --folds 5 ..."
+        )
+    print(f"run {run}{'' if options.run else ' (the newest with out-of-fold predictions)'}")
+    return out_of_fold_files(run), run, Path(options.output or run / "label_issues")
+
+
+def make_out_of_fold_run(options):
+    """Train on folds, so that every row is predicted by a model that has not seen it; returns the run's folder."""
+    import train_ensemble
+
+    data = options.data or "gnad10"
+    name = f"{Path(data).name}-{Path(options.model).name}-{FOLDS}folds"
+    print(
+        f"no run has out-of-fold predictions yet: making them by {FOLDS}-fold cross-validation -> {RUNS_FOLDER / name}"
+    )
+    columns = [f"--{key}-column={getattr(options, f'{key}_column')}" for key in ("text", "label", "id")]
+    code = train_ensemble.main([f"--model={options.model}", f"--data={data}", *columns, "--seeds=1",
+                                f"--folds={FOLDS}", f"--run={RUNS_FOLDER / name}"])  # fmt: skip
+    if code:
+        raise SystemExit(code)
+    return RUNS_FOLDER / name
+
+
+def find_dataset(options, paths, run):
+    """The dataset given by --data and the column options, or else the run's."""
+    if options.data:
+        return load_dataset(options.data, options.text_column, options.label_column, options.id_column)
+    columns = (options.text_column, options.label_column, options.id_column)
+    if columns != ("text", "label", "id"):
+        raise UserError("--text-column, --label-column and --id-column go with --data")
+    if run is None:
+        raise UserError(f"{paths[0]} lies in no run; name the dataset that it belongs to with --data")
+    return load_run_dataset(run)
+
+
+def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts, review):
+    """All findings as one JSON object."""
+    kinds = [kind for issue in review.table["issue"] for kind in issue.split()]
+    flagged = held_out.rows["label"][labels.is_issue].value_counts()
+    rows = held_out.rows["label"].value_counts()
+    named = [{"file": row.file, "id": row.id, "label": row.label} for row in texts.rows.itertuples()]
+    return {
+        "predictions": [str(path) for path in paths],
+        "dataset": {"name": dataset.name, "file": held_out.file, "fingerprint": dataset.fingerprint},
+        "rows": len(held_out.rows),
+        "classes": dataset.classes,
+        "agreement": agreement,  # share of the labels that the model predicts: the better it is, the better the list
+        "method": {"cleanlab": version("cleanlab"), "filter": FILTER, "score": SCORE,
+                   "ensemble_weights": ENSEMBLE_WEIGHTS if len(paths) > 1 else None},
+        "issues": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        "label_issues": int(labels.is_issue.sum()),
+        "estimated_wrong_share": {"confident": noise.confident_share, "joint": noise.wrong_share},
+        "per_class": [
+            {"class": row[1], "rows": int(rows.get(row[1], 0)), "label_issues": int(flagged.get(row[1], 0)),
+             "estimated_wrong_share": row.wrong_share, "estimated_missed_share": row.missed_share}
+            for row in noise.per_class.itertuples()
+        ],
+        "overlapping_classes": noise.overlapping.to_dict("records"),
+        "class_imbalance": {"rarest_class": rarest} if rarest else None,
+        "near_duplicates": [[named[row] for row in rows] for rows in texts.duplicate_sets],
+        "outliers": [row for row, is_outlier in zip(named, texts.is_outlier, strict=True) if is_outlier],
+        "broken_texts": [{**row, "reason": reason} for row, reason in zip(named, texts.broken, strict=True) if reason],
+    }  # fmt: skip
+
+
+def report(summary):
+    """Print the classes with most label issues, the overlapping classes and the count of each kind of issue."""
+    worst = sorted(summary["per_class"], key=lambda row: -row["label_issues"])
+    print(f"\n{'class':<28}{'rows':>8}{'label issues':>14}{'wrong, estimated':>18}")
+    for row in worst[:SHOWN_CLASSES]:
+        print(f"{row['class']:<28.27}{row['rows']:>8}{row['label_issues']:>14}{row['estimated_wrong_share']:>18.1%}")
+    total = summary["estimated_wrong_share"]
+    print(f"{'all':<28}{summary['rows']:>8}{summary['label_issues']:>14}{total['joint']:>18.1%}"
+          f"   ({total['confident']:.1%} counting confident disagreement only)")  # fmt: skip
+    print(f"the model agrees with {summary['agreement']:.1%} of the labels; the better it is, the better the list")
+    if summary["overlapping_classes"]:
+        print("\nclasses that overlap, estimated rows")
+    for pair in summary["overlapping_classes"][:SHOWN_PAIRS]:
+        print(f"{pair['rows']:>6}  {pair['class_a']}, {pair['class_b']}")
+    print("\nto review")
+    for kind, name in ISSUES.items():
+        print(f"{summary['issues'].get(kind, 0):>6}  {name}")
+    if summary["class_imbalance"]:
+        print(f"class {summary['class_imbalance']['rarest_class']!r} is under-represented")
+    if summary["dataset"]["file"] != "train.csv":
+        print(f"these are rows of {summary['dataset']['file']}: corrections in training apply to train.csv alone")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

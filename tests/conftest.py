@@ -1,0 +1,41 @@
+"""Small data and small models that the tests build; nothing is downloaded."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any hub client is imported
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import csv
+
+import pytest
+
+from common.data import load_dataset
+
+CLASSES = ("Kultur", "Sport", "Wirtschaft")
+
+
+def write_csv(path, header, rows):
+    """Write a CSV file as a user would have it."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory):
+    """A dataset folder: 45 training and 12 labelled test rows of three topics, each text cut to 30 words."""
+    sample = load_dataset("sample")
+    folder = tmp_path_factory.mktemp("small")
+    for name, frame, rows in (("train", sample.train, 15), ("test", sample.test, 4)):
+        part = frame[frame["label"].isin(CLASSES)].groupby("label").head(rows)
+        write_csv(folder / f"{name}.csv", ["id", "text", "label"],
+                  [[row.id, " ".join(row.text.split()[:30]), row.label] for row in part.itertuples()])  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch):
+    """Work in an empty folder, where runs/ appears."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,135 @@
+"""Train several models of the same data: over seeds, folds, encoders; and combine their probabilities.
+
+    python train_ensemble.py --model gbert-base --seeds 5            # five seeds, same validation rows
+    python train_ensemble.py --model gbert-base --seeds 3 --folds 5  # out-of-fold probabilities of every row
+    torchrun --nproc-per-node 4 train_ensemble.py --seeds 8          # members dealt to four GPUs
+
+Every member is a run folder under runs/<run>/members/; the same command again skips those that are complete.
+"""
+
+import copy
+import sys
+import traceback
+
+from common.cli import Interrupted, Parser, UserError, add_data_options, exit_codes, number
+from common.options import add_training_options
+from common.runs import open_run, run_folder
+
+
+def parse_arguments(argv):
+    """Read the command line; raises UserError for values that cannot be."""
+    parser = Parser(prog="train_ensemble.py", description=__doc__)
+    parser.add_argument(
+        "--models",
+        "--model",
+        default="gbert-base",
+        metavar="NAME,...",
+        help="encoders: short names, hub ids or folders, separated by commas",
+    )
+    parser.add_argument(
+        "--seeds", type=seed_list, default="5", metavar="N_OR_LIST", help="how many (0 to N-1), or which: 3,7,11"
+    )
+    parser.add_argument(
+        "--folds",
+        type=number(int, 2),
+        metavar="K",
+        help="cross-validation: every row is predicted by models that did not see it (default: none)",
+    )
+    parser.add_argument(
+        "--run",
+        "--run-name",
+        metavar="NAME_OR_FOLDER",
+        help="where results go; torchrun takes --run for its own, so write --run-name there "
+        "(default: runs/<data>-<models>-ensemble, with the folds)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="discard an earlier run of that name")  # fmt: skip
+    add_data_options(parser)
+    add_training_options(parser)
+    return parser.parse_args(argv)
+
+
+def seed_list(text):
+    """`5` -> [0, 1, 2, 3, 4]; `3,7` -> [3, 7]; a single seed is `7,`."""
+    parse = number(int, 0, 2**31)
+    if "," not in text:
+        return list(range(number(int, 1, 1000)(text)))
+    seeds = [parse(part) for part in text.split(",") if part]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {text}: give distinct seeds, separated by commas")
+    return seeds
+
+
+@exit_codes
+def main(argv=None):
+    """Train all members, combine them, write the run folder; returns the exit code."""
+    arguments = parse_arguments(argv)
+
+    # Imported late: torch takes seconds, which --help and a mistyped option should not.
+    from common.devices import close_device, gather, open_device
+    from common.ensemble_runs import combine_members, ensemble_lines, plan_members
+    from common.files import read_json
+    from common.fine_tuning import fine_tune, prepare_inputs
+
+    # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
+    device = open_device(arguments.device, arguments.precision)
+    rank, processes, alone = device.rank, device.processes, device.alone()
+    say = print if rank == 0 else lambda *_: None
+
+    # Data, tokenized once per encoder; which rows each member trains on and predicts
+    inputs = {}
+    for model in arguments.models.split(","):
+        for_model = copy.copy(arguments)
+        for_model.model = model
+        inputs[model] = prepare_inputs(for_model, say)
+    members = plan_members(inputs, arguments.seeds, arguments.folds)
+
+    # Run folder: new, to be continued, or complete
+    first = next(iter(inputs.values()))
+    names = "+".join(each.source.name.replace("/", "-") for each in inputs.values())
+    folds = f"-{arguments.folds}folds" if arguments.folds else ""
+    folder = run_folder(arguments.run or f"{first.dataset.name}-{names}-ensemble{folds}")
+    identities = {name: {key: each.config[key] for key in ("model", "recipe")} for name, each in inputs.items()}
+    config = {"script": "train_ensemble.py", "seeds": arguments.seeds, "folds": arguments.folds, "models": identities,
+              "data": first.config["data"], "classes": first.dataset.classes}  # fmt: skip
+    complete = gather(device, open_run(folder, config, arguments.overwrite) if rank == 0 else None)[0]
+    if complete:
+        say(f"run {folder} is complete; --overwrite trains it again")
+        for line in ensemble_lines(folder, read_json(folder / "results.json")):
+            say(line)
+        close_device(device)
+        return 0
+
+    # Train: finished members are skipped, an interrupted one is resumed, a failing one costs only itself
+    failures = []
+    for position, member in enumerate(members[rank::processes]):
+        place = folder / "members" / member.name
+        prefix = f"[{rank + position * processes + 1}/{len(members)}] {member.name}"
+        each = inputs[member.model]
+        if open_run(place, {"script": "train.py", "seed": member.seed, "fold": member.fold, **each.config}):
+            print(f"{prefix}: complete already")
+            continue
+        print(f"{prefix}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})")
+        try:
+            fine_tune(place, each, member.seed, member.train_rows, member.held_out(each), alone, arguments,
+                      say=lambda line, prefix=prefix: print(f"{prefix}: {line}"))  # fmt: skip
+        except (UserError, Interrupted, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            failures.append(f"{member.name}: {type(error).__name__}")
+    failures = [failure for part in gather(device, failures) for failure in part]
+    close_device(device)
+    if failures:
+        say(f"{len(failures)} of {len(members)} members failed ({'; '.join(failures)}); the same command finishes them")
+        return 1
+
+    # Combine: out-of-fold or validation rows, test rows, scores, pictures
+    if rank == 0:
+        results = combine_members(folder, first.dataset, members)
+        for line in ensemble_lines(folder, results):
+            say(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
