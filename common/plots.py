@@ -8,6 +8,7 @@ import seaborn as sns
 
 from common.files import whole_file
 
+MOST_NAMED = 15  # curves that get a name each
 COLOURS = sns.color_palette("colorblind")
 sns.set_theme(
     style="whitegrid",
@@ -40,43 +41,36 @@ def draw_learning_curves(path, runs):
     train_loss, those with "event" "epoch" carry epoch, train_loss and, where there are validation rows, valid_loss,
     valid_accuracy, valid_macro_f1.
     """
-    figure, (loss_axis, score_axis) = plt.subplots(1, 2, figsize=(10, 3.8))
+    figure, (loss_axis, score_axis) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     several = len(runs) > 1
-    validated = False
     for position, (name, records) in enumerate(runs.items()):
         steps = [record for record in records if record["event"] == "step"]
         epochs = [record for record in records if record["event"] == "epoch"]
         colour = COLOURS[position % len(COLOURS)]
         x = [record["epoch"] for record in epochs]
-        loss_axis.plot(
-            [record["epoch"] for record in steps], [record["train_loss"] for record in steps], color=colour, alpha=0.25
-        )
-        loss_axis.plot(
-            x, [record["train_loss"] for record in epochs], color=colour, label=f"{name}" if several else "training"
-        )
-        if epochs and "valid_loss" in epochs[0]:
-            validated = True
-            second = colour if several else COLOURS[1]
-            loss_axis.plot(
-                x, [r["valid_loss"] for r in epochs], color=second, ls="--", marker="o", ms=4,
-                label=None if several else "validation",
-            )  # fmt: skip
-            score_axis.plot(
-                x, [100 * r["valid_accuracy"] for r in epochs], color=second, marker="o", ms=4,
-                label=name if several else "accuracy",
-            )  # fmt: skip
-            if not several:
-                score_axis.plot(
-                    x, [100 * r["valid_macro_f1"] for r in epochs], color=COLOURS[2], marker="s", ms=4, label="macro-F1"
-                )
+        loss_axis.plot([r["epoch"] for r in steps], [r["train_loss"] for r in steps], color=colour, alpha=0.25)
+        loss_axis.plot(x, [r["train_loss"] for r in epochs], color=colour, label="training")
+        if not epochs or "valid_loss" not in epochs[0]:
+            continue
+        dots = {"color": colour if several else COLOURS[1], "marker": "o", "ms": 4}
+        loss_axis.plot(x, [r["valid_loss"] for r in epochs], ls="--", label="validation", **dots)
+        score_axis.plot(x, [100 * r["valid_accuracy"] for r in epochs], label=name if several else "accuracy", **dots)
+        if not several:
+            dots |= {"color": COLOURS[2], "marker": "s"}
+            score_axis.plot(x, [100 * r["valid_macro_f1"] for r in epochs], label="macro-F1", **dots)
     loss_axis.set(title="Loss" + (" (dashed: validation)" if several else ""), xlabel="epoch", ylim=(0, None))
     score_axis.set(title="Validation accuracy" if several else "Validation scores", xlabel="epoch", ylabel="%")
-    loss_axis.legend(frameon=False)
-    if validated:
-        score_axis.legend(frameon=False, loc="lower right")
-    else:
+    if not score_axis.lines:
         score_axis.text(0.5, 0.5, "no validation rows", ha="center", va="center", transform=score_axis.transAxes)
         score_axis.set(xticks=[], yticks=[])
+    elif several and len(runs) <= MOST_NAMED:
+        figure.legend(*score_axis.get_legend_handles_labels(), frameon=False, loc="outside right upper", fontsize=9)
+    elif not several:
+        score_axis.legend(frameon=False)
+    if not several:
+        loss_axis.legend(frameon=False)
+    for axis in (loss_axis, score_axis):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     save_figure(figure, path)
 
 
@@ -90,6 +84,8 @@ def draw_ensemble_curve(path, curve, voters):
                  label="single models")  # fmt: skip
     axis.errorbar(sizes, means, yerr=deviations, color=COLOURS[0], marker="o", capsize=3,
                   label="mean of subsets ± deviation")  # fmt: skip
-    axis.set(title="Accuracy of the ensemble", xlabel="members", ylabel="%", xticks=sizes)
-    axis.legend(frameon=False, loc="lower right")
+    axis.set(title="Accuracy of the ensemble", xlabel="members", ylabel="%")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.margins(y=0.15)
+    axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     save_figure(figure, path)

@@ -181,7 +181,7 @@ def make_run(config):
 def test_the_dataset_of_a_run(folder, monkeypatch):
     make(train="nr,body,team\n7,Frage,A\n8,Antwort,B\n")
     columns = {"text_column": "body", "label_column": "team", "id_column": "nr"}
-    run = make_run({"data": {"name": "news", "folder": str(folder / "news"), **columns}})
+    run = make_run({"data": {"name": "elsewhere", "folder": str(folder / "news"), **columns}})
     assert list(load_run_dataset(run).train["id"]) == ["7", "8"]
 
     shutil.rmtree("news")
