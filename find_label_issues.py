@@ -117,10 +117,10 @@ def make_out_of_fold_run(options):
         f"no run has out-of-fold predictions yet: making them by {FOLDS}-fold cross-validation -> {RUNS_FOLDER / name}"
     )
     columns = [f"--{key}-column={getattr(options, f'{key}_column')}" for key in ("text", "label", "id")]
-    code = train_ensemble.main([f"--model={options.model}", f"--data={data}", *columns, "--seeds=1",
+    code = train_ensemble.main.__wrapped__([f"--model={options.model}", f"--data={data}", *columns, "--seeds=1",
                                 f"--folds={FOLDS}", f"--run={RUNS_FOLDER / name}"])  # fmt: skip
     if code:
-        raise SystemExit(code)
+        raise UserError("the cross-validation did not finish; the same command goes on with it")
     return RUNS_FOLDER / name
 
 

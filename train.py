@@ -40,7 +40,7 @@ def main(argv=None):
     from common.fine_tuning import choose_rows, fine_tune, prepare_inputs, summary_lines, validation_part
 
     device = open_device(arguments.device, arguments.precision)
-    say = print if device.main else lambda *_: None
+    say = device.say
 
     # Data: the dataset's own validation rows, or a part of train.csv
     inputs = prepare_inputs(arguments, say)

@@ -22,6 +22,7 @@ def parse_arguments(argv):
     parser.add_argument(
         "--models",
         "--model",
+        type=model_list,
         default="gbert-base",
         metavar="NAME,...",
         help="encoders: short names, hub ids or folders, separated by commas",
@@ -46,6 +47,14 @@ def parse_arguments(argv):
     add_data_options(parser)
     add_training_options(parser)
     return parser.parse_args(argv)
+
+
+def model_list(text):
+    """`a,b` -> ["a", "b"], distinct."""
+    models = [name.strip() for name in text.split(",")]
+    if len(set(models)) < len(models):
+        raise UserError(f"--models {text}: the same encoder twice; --seeds gives several models of one encoder")
+    return models
 
 
 def seed_list(text):
@@ -73,11 +82,11 @@ def main(argv=None):
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
     device = open_device(arguments.device, arguments.precision)
     rank, processes, alone = device.rank, device.processes, device.alone()
-    say = print if rank == 0 else lambda *_: None
+    say = device.say
 
     # Data, tokenized once per encoder; which rows each member trains on and predicts
     inputs = {}
-    for model in arguments.models.split(","):
+    for model in arguments.models:
         for_model = copy.copy(arguments)
         for_model.model = model
         inputs[model] = prepare_inputs(for_model, say)
@@ -106,12 +115,12 @@ def main(argv=None):
         prefix = f"[{rank + position * processes + 1}/{len(members)}] {member.name}"
         each = inputs[member.model]
         if open_run(place, {"script": "train.py", "seed": member.seed, "fold": member.fold, **each.config}):
-            print(f"{prefix}: complete already")
+            alone.say(f"{prefix}: complete already")
             continue
-        print(f"{prefix}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})")
+        alone.say(f"{prefix}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})")
         try:
             fine_tune(place, each, member.seed, member.train_rows, member.held_out(each), alone, arguments,
-                      say=lambda line, prefix=prefix: print(f"{prefix}: {line}"))  # fmt: skip
+                      say=lambda line, prefix=prefix: alone.say(f"{prefix}: {line}"))  # fmt: skip
         except (UserError, Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:

@@ -1,6 +1,7 @@
 """The command line's manners: exit codes, one-line errors, options that several scripts share."""
 
 import argparse
+import errno
 import functools
 import math
 import os
@@ -10,6 +11,7 @@ import threading
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
 class UserError(Exception):
@@ -53,6 +55,11 @@ def exit_codes(main):
         except (Interrupted, KeyboardInterrupt) as interruption:
             print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
             return EXIT_INTERRUPTED
+        except OSError as error:  # a disk or a permission, wherever it was met
+            if error.errno not in USER_ERRNOS:
+                raise
+            print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            return EXIT_USER_ERROR
         except BrokenPipeError:  # `train.py | head`: the reader has gone, and nobody is left to tell
             sys.stderr.close()
             return EXIT_INTERRUPTED

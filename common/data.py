@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,11 @@ def load_dataset(name_or_folder, text_column="text", label_column="label", id_co
     Raises UserError, naming file and row, for whatever would make training or scoring wrong: a missing file or
     column, an empty text or label, a repeated id, a single class, a label outside train.csv's classes.
     """
-    folder = find_folder(name_or_folder)
     columns = {"id": id_column, "text": text_column, "label": label_column}
+    columns = {key: unicodedata.normalize("NFC", name) for key, name in columns.items()}  # as headers are read
+    if len(set(columns.values())) < 3:
+        raise UserError("--text-column, --label-column and --id-column must name three different columns")
+    folder = find_folder(name_or_folder)
     train = _read_rows(folder / "train.csv", columns, label="required")
     classes = sorted(set(train["label"]))
     if len(classes) < 2:

@@ -44,6 +44,11 @@ class Device:
         """The same device for a process that works by itself, as each does on its members of an ensemble."""
         return replace(self, rank=0, processes=1)
 
+    def say(self, line):
+        """Print a line at once, also into a log file; processes but the main one are silent."""
+        if self.main:
+            print(line, flush=True)
+
     def autocast(self):
         """A context in which matrix products run in `precision`."""
         if self.precision == "fp32":

@@ -36,12 +36,15 @@ class Member:
 
 def plan_members(inputs, seeds, folds):
     """All members over encoders, seeds and folds; `inputs` maps encoder names to Inputs of the same dataset."""
+    short = [each.source.name.replace("/", "-") for each in inputs.values()]
     members = []
-    for model, each in inputs.items():
+    for position, (model, each) in enumerate(inputs.items()):
+        # Two local folders may have the same last name
+        prefix = short[position] if short.count(short[position]) == 1 else f"{short[position]}-{position + 1}"
         parts = _parts(each, folds)
         for seed in seeds:
             for fold, train_rows, valid_rows in parts:
-                name = f"{each.source.name.replace('/', '-')}-seed{seed}" + ("" if fold is None else f"-fold{fold}")
+                name = f"{prefix}-seed{seed}" + ("" if fold is None else f"-fold{fold}")
                 members.append(Member(name, model, seed, fold, train_rows, valid_rows))
     return members
 

@@ -19,7 +19,7 @@ from common.models import Source, describe_source, find_source, load_model, load
 from common.options import check_keep, resolve_recipe
 from common.plots import draw_learning_curves
 from common.predictions import Predictions, write_predictions
-from common.runs import append_metrics, environment, read_metrics, rewrite_metrics
+from common.runs import append_metrics, cut_metrics, environment, read_metrics
 from common.training import fit, predict
 
 
@@ -145,7 +145,6 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
         write_json(folder / "environment.json", environment() | {
             "device": device.name, "precision": device.precision, "compiled": compiled, "processes": device.processes,
             "threads": torch.get_num_threads()})  # fmt: skip
-        rewrite_metrics(folder, folder / "checkpoints")
 
     def evaluate():
         if held_out is None:
@@ -157,7 +156,9 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
                 "valid_accuracy": scores["accuracy"], "valid_macro_f1": scores["macro_f1"]}  # fmt: skip
 
     def log(record):
-        if device.main:
+        if device.main and record["event"] == "start":
+            cut_metrics(folder, record["step"])
+        elif device.main:
             append_metrics(folder, record)
             if record["event"] == "epoch":
                 say(_epoch_line(record, recipe["epochs"]))

@@ -9,7 +9,7 @@ from common.registry import MODELS
 SIZE_DEFAULTS = (
     (0, {"learning_rate": 1e-3, "epochs": 12, "batch_size": 16, "head_factor": 1.0}),
     (60e6, {"learning_rate": 1e-4, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
-    (200e6, {"learning_rate": 4e-5, "epochs": 4, "batch_size": 16, "head_factor": 10.0}),
+    (200e6, {"learning_rate": 3e-5, "epochs": 4, "batch_size": 16, "head_factor": 10.0}),
     (float("inf"), {"learning_rate": 1e-5, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
 )
 # Architectures that can pool by the mean: through the appended layer (common/models.py), or by their configuration.

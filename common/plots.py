@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.ticker import MaxNLocator
 
 from common.files import whole_file
 
@@ -42,6 +43,8 @@ def draw_learning_curves(path, runs):
     valid_accuracy, valid_macro_f1.
     """
     figure, (loss_axis, score_axis) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for axis in (loss_axis, score_axis):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     several = len(runs) > 1
     for position, (name, records) in enumerate(runs.items()):
         steps = [record for record in records if record["event"] == "step"]
@@ -69,8 +72,6 @@ def draw_learning_curves(path, runs):
         score_axis.legend(frameon=False)
     if not several:
         loss_axis.legend(frameon=False)
-    for axis in (loss_axis, score_axis):
-        axis.xaxis.get_major_locator().set_params(integer=True)
     save_figure(figure, path)
 
 
@@ -85,7 +86,7 @@ def draw_ensemble_curve(path, curve, voters):
     axis.errorbar(sizes, means, yerr=deviations, color=COLOURS[0], marker="o", capsize=3,
                   label="mean of subsets ± deviation")  # fmt: skip
     axis.set(title="Accuracy of the ensemble", xlabel="members", ylabel="%")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(y=0.15)
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     save_figure(figure, path)

@@ -1,6 +1,5 @@
 """The list that a person goes through: what cleanlab found about labels and texts, merged and ranked."""
 
-import csv
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 
 from common.files import whole_file
 from common.spreadsheets import guard
+from common.tables import csv_writer
 
 COLUMNS = (
     "rank", "id", "given_label", "suggested_label", "label_quality", "given_probability", "suggested_probability",
@@ -80,7 +80,7 @@ def build_review(held_out, labels, texts, classes):
 def write_review_table(path, review):
     """Write label_issues.csv. Made to be opened in a spreadsheet, so texts are guarded (common/spreadsheets.py)."""
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         writer.writerow(COLUMNS)
         for row in review.table[list(COLUMNS)].itertuples(index=False):
             writer.writerow(

@@ -110,10 +110,9 @@ def read_metrics(folder):
     return records
 
 
-def rewrite_metrics(folder, checkpoints):
-    """Before a run goes on: drop the records after the checkpoint from which it goes on."""
-    steps = [int(path.stem.removeprefix("step-")) for path in Path(checkpoints).glob("step-*.safetensors")]
-    kept = [record for record in read_metrics(folder) if record["step"] <= max(steps, default=0)]
+def cut_metrics(folder, step):
+    """Before a run goes on from `step`: drop the records of later steps, which will come again."""
+    kept = [record for record in read_metrics(folder) if record["step"] <= step]
     write_text(Path(folder) / "metrics.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
 
 

@@ -1,6 +1,5 @@
 """Submissions, `id,label`: reading and writing them, the rows they must have, the class counts to expect."""
 
-import csv
 import math
 from pathlib import Path
 from statistics import NormalDist
@@ -9,7 +8,7 @@ import numpy as np
 
 from common.cli import UserError
 from common.files import sha256, whole_file, write_json
-from common.tables import check_ids, read_table
+from common.tables import check_ids, csv_writer, read_table
 
 HEADER = ["id", "label"]
 FALSE_ALARMS = 0.01  # how often a submission without any shift may be warned about
@@ -79,7 +78,7 @@ def write_submission(path, ids, labels, record):
     """Write the submission, and `record` (a JSON object, completed with the file's hash) beside it: both or neither."""
     with whole_file(path) as table, whole_file(record_file(path)) as beside:
         with open(table, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv_writer(file)
             writer.writerow(HEADER)
             writer.writerows(zip(ids, labels, strict=True))
         write_json(beside, {"file": Path(path).name, "sha256": sha256(table), **record})

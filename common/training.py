@@ -40,7 +40,8 @@ def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, mi
     """Train `model` in place on `texts` (Encoded) with class numbers `labels` [texts] (a NumPy int array).
 
     `recipe` is that of common/options.py. After each epoch `evaluate()` returns a dict with valid_loss,
-    valid_accuracy and valid_macro_f1, or an empty one; `log(record)` takes every record of metrics.jsonl.
+    valid_accuracy and valid_macro_f1, or an empty one; `log(record)` takes every record of metrics.jsonl, and
+    first {"event": "start", "step"}: what was logged after that step will come again.
     Checkpoints are kept in `folder`, an existing one is continued. Under torchrun every process calls this alike.
     Raises UserError for a loss that is not finite, Interrupted after SIGINT or SIGTERM (a checkpoint is saved first).
     """
@@ -54,8 +55,9 @@ def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, mi
     state = {"step": 0, "tokens": 0, "seconds": 0.0, "losses": [], "epoch_loss": 0.0, "best": None,
              "budget": microbatch_tokens or microbatch_budget(model, device)}  # fmt: skip
     resumed = load_checkpoint(folder, model, step.optimizer, step.scaler, say)
+    state = resumed or state
+    log({"event": "start", "step": state["step"]})
     if resumed:
-        state = resumed
         say(f"resumed at step {state['step']} of {total_steps}")
     begin = time.monotonic() - state["seconds"]
     saved = time.monotonic()

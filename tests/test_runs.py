@@ -15,12 +15,12 @@ from common.runs import (
     append_metrics,
     check_run,
     complete_runs,
+    cut_metrics,
     environment,
     find_run,
     is_complete,
     open_run,
     read_metrics,
-    rewrite_metrics,
     run_folder,
 )
 
@@ -251,15 +251,11 @@ def test_going_on_drops_what_came_after_the_checkpoint():
     log(*RECORDS)
     with open("metrics.jsonl", "a") as file:
         file.write('{"event": "st')
-    Path("checkpoints").mkdir()
-    Path("checkpoints/step-00000002.safetensors").touch()
-    Path("checkpoints/step-00000003.safetensors").touch()
-    Path("checkpoints/.step-00000004.safetensors.x1.tmp.safetensors").touch()  # a killed writer's
-    rewrite_metrics(".", "checkpoints")
+    cut_metrics(".", 3)
     assert read_metrics(".") == RECORDS[:3]
     log(RECORDS[3])
     assert read_metrics(".") == RECORDS
-    rewrite_metrics(".", "no_checkpoints")  # from the start
+    cut_metrics(".", 0)  # from the start
     assert read_metrics(".") == []
 
 

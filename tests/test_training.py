@@ -33,7 +33,12 @@ def task(small_data):
 def run(task, folder, recipe=RECIPE, dropout=None, log=lambda record: None, evaluate=dict, **settings):
     source, tokenizer, classes, texts, labels = task
     model = load_model(source, tokenizer, classes, seed=0, pooling="mean", dropout=dropout)
-    outcome = fit(model, texts, labels, recipe, 0, CPU, evaluate=evaluate, log=log, folder=folder,
+
+    def record(entry):
+        if entry["event"] != "start":
+            log(entry)
+
+    outcome = fit(model, texts, labels, recipe, 0, CPU, evaluate=evaluate, log=record, folder=folder,
                   **{"say": lambda line: None, **settings})  # fmt: skip
     return outcome, model, predict(model, texts, CPU)
 

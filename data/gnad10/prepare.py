@@ -6,7 +6,6 @@
 The official split, 9,245 training and 1,028 test rows; rows per class are checked before anything is written.
 """
 
-import csv
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a script's own f
 
 from common.cli import Parser, UserError, exit_codes
 from common.files import whole_file
-from common.tables import read_headerless
+from common.tables import csv_writer, read_headerless
 
 FOLDER = Path(__file__).resolve().parent
 HUB_ID = "community-datasets/gnad10"
@@ -111,7 +110,7 @@ def write_dataset(folder, rows, source):
             whole_file(folder / f"{split}.csv") as temporary,
             open(temporary, "w", encoding="utf-8", newline="") as file,
         ):
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv_writer(file)
             writer.writerow(["id", "text", "label"])
             # the split in the id: predictions for one cannot be taken for the other's
             writer.writerows((f"{split}-{n}", text, label) for n, (label, text) in enumerate(rows[split], 1))
