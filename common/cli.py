@@ -55,14 +55,14 @@ def exit_codes(main):
         except (Interrupted, KeyboardInterrupt) as interruption:
             print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
             return EXIT_INTERRUPTED
+        except BrokenPipeError:  # `train.py | head`: the reader has gone, and nobody is left to tell
+            sys.stderr.close()
+            return EXIT_INTERRUPTED
         except OSError as error:  # a disk or a permission, wherever it was met
             if error.errno not in USER_ERRNOS:
                 raise
             print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
             return EXIT_USER_ERROR
-        except BrokenPipeError:  # `train.py | head`: the reader has gone, and nobody is left to tell
-            sys.stderr.close()
-            return EXIT_INTERRUPTED
 
     return wrapped
 

@@ -237,7 +237,7 @@ def test_bad_input_is_refused(folder, capsys):
     table = rows()
     data = write_dataset(folder / "data", table)
     good = write_oof(folder / "good.csv", table)
-    assert "python train_ensemble.py --folds 5" in refuse(capsys)
+    assert "gnad10 cannot be fetched" in refuse(capsys)  # no run has out-of-fold predictions: it would make them
     assert "no run 'nowhere'" in refuse(capsys, "--run", "nowhere")
     assert "no prediction file no.csv" in refuse(capsys, "--predictions", "no.csv", "--data", data)
     assert "good.csv lies in no run; name the dataset" in refuse(capsys, "--predictions", good)
