@@ -8,6 +8,7 @@ Everything of a run lands in runs/<run>/; the same command again continues an in
 """
 
 import sys
+from argparse import BooleanOptionalAction
 
 from common.cli import Parser, add_data_options, exit_codes, number
 from common.options import add_training_options
@@ -23,7 +24,7 @@ def parse_arguments(argv):
     parser.add_argument("--run", "--run-name", metavar="NAME_OR_FOLDER",
                         help="where results go; torchrun takes --run for its own, so write --run-name there "
                              "(default: runs/<data>-<model>-seed<seed>)")  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="discard an earlier run of that name")
+    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)
     return parser.parse_args(argv)
@@ -37,7 +38,8 @@ def main(argv=None):
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.devices import close_device, gather, open_device
     from common.files import read_json
-    from common.fine_tuning import choose_rows, fine_tune, prepare_inputs, summary_lines, validation_part
+    from common.fine_tuning import fine_tune, summary_lines
+    from common.inputs import choose_rows, prepare_inputs, validation_part
 
     device = open_device(arguments.device, arguments.precision)
     say = device.say

@@ -10,6 +10,7 @@ Every member is a run folder under runs/<run>/members/; the same command again s
 import copy
 import sys
 import traceback
+from argparse import BooleanOptionalAction
 
 from common.cli import Interrupted, Parser, UserError, add_data_options, exit_codes, number
 from common.options import add_training_options
@@ -43,7 +44,7 @@ def parse_arguments(argv):
         help="where results go; torchrun takes --run for its own, so write --run-name there "
         "(default: runs/<data>-<models>-ensemble, with the folds)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="discard an earlier run of that name")  # fmt: skip
+    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)
     return parser.parse_args(argv)
@@ -77,7 +78,8 @@ def main(argv=None):
     from common.devices import close_device, gather, open_device
     from common.ensemble_runs import combine_members, ensemble_lines, plan_members
     from common.files import read_json
-    from common.fine_tuning import fine_tune, prepare_inputs
+    from common.fine_tuning import fine_tune
+    from common.inputs import prepare_inputs
 
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
     device = open_device(arguments.device, arguments.precision)

@@ -1,6 +1,7 @@
 """Where and how precisely it computes: device, number format, compilation, processes of a torchrun."""
 
 import contextlib
+import importlib.util
 import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from common.cli import UserError
 CPU_MICROBATCH_TOKENS = 2048
 MOST_MICROBATCH_TOKENS = 32768  # beyond this an H100 gains nothing
 ACTIVATION_BYTES = 60  # per token, layer and hidden unit in 16 bits: what a BERT layer keeps for its backward pass
-COMPILE_WORTH_OPERATIONS = 1e16  # compiling costs tens of seconds, which less work than this does not earn back
+COMPILE_WORTH_OPERATIONS = 3e16  # less is over in a minute or two on a large GPU: compiling takes as long as it saves
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def wants_compile(choice, device, model, tokens):
     """Resolve --compile: `auto` compiles on CUDA when training on `tokens` takes long enough to earn it back."""
     if choice == "auto":
         operations = 6 * sum(parameter.numel() for parameter in model.parameters()) * tokens
-        return device.device.type == "cuda" and operations > COMPILE_WORTH_OPERATIONS
+        able = device.device.type == "cuda" and importlib.util.find_spec("triton")
+        return bool(able) and operations > COMPILE_WORTH_OPERATIONS
     return choice == "on"
 
 

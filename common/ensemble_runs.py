@@ -9,7 +9,7 @@ import numpy as np
 
 from common.data import assign_folds
 from common.files import write_json
-from common.fine_tuning import choose_rows, fold_part, thin, validation_part
+from common.inputs import choose_rows, fold_part, thin, validation_part
 from common.metrics import cross_entropy, score
 from common.plots import draw_ensemble_curve, draw_learning_curves
 from common.predictions import Predictions, mean_probabilities, read_predictions, write_predictions
@@ -30,7 +30,7 @@ class Member:
     valid_rows: np.ndarray  # positions in train.csv that it predicts; empty where valid.csv serves
 
     def held_out(self, inputs):
-        """The rows it validates on (see common/fine_tuning.py)."""
+        """The rows it validates on (see common/inputs.py)."""
         return validation_part(inputs, self.valid_rows) if self.fold is None else fold_part(inputs, self.valid_rows)
 
 

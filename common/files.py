@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def whole_file(path):
     Raises UserError where the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp" + path.suffix)
         os.close(handle)
@@ -30,8 +31,23 @@ def whole_file(path):
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path):
+    """While entered, what the system refuses (a full disk, a missing permission) is a UserError that names `path`.
+
+    Also where safetensors and tokenizers meet it, whose exceptions only say "(os error 28)".
+    """
+    try:
+        yield
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise UserError(f"cannot write {path}: {os.strerror(int(number[1]))}") from error
 
 
 def write_text(path, text):

@@ -1,134 +1,29 @@
-"""One run: what it is trained on, its identity, and its folder from config.json to results.json."""
+"""One run: trains a model and fills its folder, from environment.json to results.json."""
 
 import os
 import shutil
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from common.batching import Encoded, encode
-from common.corrections import apply_corrections, flagged_ids
-from common.data import Dataset, load_dataset, split_validation
 from common.devices import Device, wants_compile
-from common.files import sha256, write_json
+from common.files import write_json, writing
 from common.metrics import cross_entropy, score
-from common.models import Source, describe_source, find_source, load_model, load_tokenizer
-from common.options import check_keep, resolve_recipe
+from common.models import load_model
+from common.options import check_keep
 from common.plots import draw_learning_curves
 from common.predictions import Predictions, write_predictions
 from common.runs import append_metrics, cut_metrics, environment, read_metrics
 from common.training import fit, predict
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What all members of an ensemble share: the dataset, tokenized once, and the encoder's identity."""
-
-    dataset: Dataset
-    source: Source
-    tokenizer: object
-    train_labels: np.ndarray  # [rows of train.csv] class numbers to train on, corrected; -1: left out of training
-    encoded: dict[str, Encoded]  # "train", and "valid", "test" where the dataset has them; rows as in its frames
-    recipe: dict
-    config: dict  # config.json but for the seed and the rows
-
-
-def prepare_inputs(arguments, say):
-    """Read the dataset, find the encoder, resolve the recipe, tokenize. Raises UserError for what users can mend."""
-    columns = {key: getattr(arguments, key) for key in ("text_column", "label_column", "id_column")}
-    dataset = load_dataset(arguments.data, **columns)
-    source = find_source(arguments.model)
-    tokenizer, warnings = load_tokenizer(source, dataset.train["text"])
-    for warning in warnings:
-        say(f"warning: {warning}")
-    identity = describe_source(source)
-    recipe = resolve_recipe(arguments, identity)
-    recipe["max_length"] = min(recipe["max_length"], tokenizer.model_max_length)
-    frames = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
-    encoded = {
-        name: encode(tokenizer, frame["text"], recipe["max_length"], f"tokenize {name}")
-        for name, frame in frames.items()
-        if frame is not None
-    }
-    cut = float((encoded["train"].lengths == recipe["max_length"]).mean())
-    say(
-        f"{dataset.name}: {len(dataset.train):,} training rows, {len(dataset.classes)} classes, "
-        f"{encoded['train'].lengths.mean():.0f} tokens each, {cut:.0%} of them at the limit of {recipe['max_length']}"
-    )
-    train_labels, changes = corrected_labels(dataset, arguments)
-    if changes:
-        say(f"{changes['file']}: " + ", ".join(f"{n} {what}" for what, n in changes["counts"].items()))
-    config = {
-        "model": {"name": arguments.model, "location": source.location, "revision": identity["revision"]},
-        "data": {
-            "name": dataset.name,
-            "folder": arguments.data,
-            **columns,
-            "fingerprint": dataset.fingerprint,
-            "corrections": changes,
-        },
-        "classes": dataset.classes,
-        "recipe": recipe,
-    }
-    return Inputs(dataset, source, tokenizer, train_labels, encoded, recipe, config)
-
-
-def corrected_labels(dataset, arguments):
-    """The class number that each row of train.csv trains with, -1 for none; and what changed them, for config.json.
-
-    Corrections touch the training side alone: rows that validate keep the labels that they were given.
-    """
-    number_of = {name: number for number, name in enumerate(dataset.classes)}
-    label_of = dict(zip(dataset.train["id"], dataset.train["label"], strict=True))
-    changes = None
-    if arguments.corrections:
-        corrected, counts = apply_corrections(dataset.train, arguments.corrections, dataset.classes)
-        label_of = dict(zip(corrected["id"], corrected["label"], strict=True))
-        changes = {"file": arguments.corrections, "sha256": sha256(arguments.corrections), "counts": counts}
-    if arguments.auto_exclude:
-        excluded = flagged_ids(arguments.auto_exclude, label_of)
-        label_of = {row_id: label for row_id, label in label_of.items() if row_id not in excluded}
-        changes = {"file": arguments.auto_exclude, "sha256": sha256(arguments.auto_exclude),
-                   "counts": {"excluded": len(excluded)}}  # fmt: skip
-    numbers = [number_of[label_of[row_id]] if row_id in label_of else -1 for row_id in dataset.train["id"]]
-    return np.array(numbers, dtype=np.int64), changes
-
-
-def choose_rows(dataset, recipe):
-    """The positions in train.csv that train and that validate: a seeded split, thinned by max_train_rows."""
-    fraction = 0 if dataset.valid is not None else recipe["valid_fraction"]
-    train_rows, valid_rows = split_validation(dataset.train, fraction, recipe["split_seed"])
-    return thin(train_rows, recipe), valid_rows
-
-
-def thin(rows, recipe):
-    """A random part of `rows`, in order, where the recipe limits them."""
-    if not recipe["max_train_rows"] or recipe["max_train_rows"] >= len(rows):
-        return rows
-    order = np.random.default_rng(recipe["split_seed"]).permutation(len(rows))
-    return np.sort(rows[order[: recipe["max_train_rows"]]])
-
-
-def validation_part(inputs, valid_rows):
-    """What `fine_tune` validates on: valid.csv where there is one, else the given rows of train.csv, else None."""
-    if inputs.dataset.valid is not None:
-        return "valid", inputs.dataset.valid, inputs.encoded["valid"]
-    return fold_part(inputs, valid_rows) if len(valid_rows) else None
-
-
-def fold_part(inputs, rows):
-    """The given rows of train.csv, held out."""
-    return "valid", inputs.dataset.train.iloc[rows], inputs.encoded["train"].take(rows)
-
-
 def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, arguments, say):
     """Train one model in an opened run folder and write all its files; returns results.json's content.
 
-    `train_rows` are positions in train.csv. `held_out` is (name of the prediction file, frame, Encoded) of the rows
-    to validate on, or None. Every process of a torchrun calls this; the main one writes and speaks.
+    `train_rows` are positions in train.csv. `held_out` is the frame and the tokens (Encoded) of the rows to validate
+    on, or None. Every process of a torchrun calls this; the main one writes and speaks.
     """
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
@@ -149,7 +44,7 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
     def evaluate():
         if held_out is None:
             return {}
-        _, frame, encoded = held_out
+        frame, encoded = held_out
         probabilities = predict(model, encoded, device, "validate")
         scores = score(frame["label"].to_numpy(), _names(probabilities, dataset.classes), dataset.classes)
         return {"valid_loss": cross_entropy(frame["label"], probabilities, dataset.classes),
@@ -169,8 +64,7 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
 
     results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
-        name, frame, encoded = held_out
-        results |= {"evaluated_on": name} | _predict_file(folder, name, model, frame, encoded, dataset, device)
+        results |= {"evaluated_on": "valid"} | _predict_file(folder, "valid", model, *held_out, dataset, device)
     if dataset.test is not None:
         test = _predict_file(folder, "test", model, dataset.test, inputs.encoded["test"], dataset, device)
         results["test"] = test or None
@@ -214,13 +108,17 @@ def _save_model(folder, model, tokenizer):
     model.config.architectures = [type(model).__name__]
     temporary = folder.with_name(".model.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
-    model.config.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    try:
+        with writing(folder):
+            temporary.mkdir()
+            weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            model.config.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _names(probabilities, classes):

@@ -1,7 +1,8 @@
 """Encoders: short names, loading of weights and tokenizers with the known traps handled, the pooling layer."""
 
 import hashlib
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from common.cli import UserError
 from common.files import sha256
+from common.hub import explain_fetch, find_commit
 from common.registry import MODELS, STARTER_FOLDER
 from common.tiny import build_tiny_model, build_tiny_tokenizer
 
 transformers.logging.set_verbosity_error()  # missing head weights and the like are checked here, not shown
 transformers.utils.logging.disable_progress_bar()
+# Where a repository has pickle weights alone, transformers would ask a third party in the background to convert them.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 POOLING_GAIN = 64.0  # the pooling layer's first-token share is 1/64: small, and the sum stays in float16's range
 
@@ -52,17 +56,24 @@ def find_source(name):
     return Source(name, name)
 
 
+def pin_commit(source):
+    """A source on the hub with the commit that its revision means now: all its files are then of the same state."""
+    if source.location == "tiny" or Path(source.location).is_dir():
+        return source
+    return replace(source, revision=find_commit(source.location, source.revision) or source.revision)
+
+
 def describe_source(source):
     """The encoder's identity and size: {"revision", "parameters", "model_type"}.
 
-    The revision is the hub's commit, or a hash over a local folder's weights. Raises UserError.
+    The revision is the hub's commit (see `pin_commit`), or a hash over a local folder's weights. Raises UserError.
     """
     if source.location == "tiny":
         return {"revision": None, "parameters": 0, "model_type": "bert"}
     config = _load(AutoConfig, source)
     with torch.device("meta"):
         parameters = count_parameters(AutoModel.from_config(config))
-    revision = getattr(config, "_commit_hash", None)
+    revision = source.revision
     folder = Path(source.location)
     if folder.is_dir():
         digests = [sha256(path) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
@@ -128,7 +139,9 @@ def load_model(source, tokenizer, classes, *, seed, pooling, dropout=None, atten
         model, report = _load(AutoModelForSequenceClassification, source, dtype=torch.float32, output_loading_info=True,
                               ignore_mismatched_sizes=True, **labels, **settings)  # fmt: skip
         _check_loaded(source, model, report)
-    if pooling == "mean" and not hasattr(model.config, "classifier_pooling"):
+    if getattr(model.config, "mean_pooling_layer", False):  # trained by this project before
+        freeze_pooling_layer(model)
+    elif pooling == "mean" and not hasattr(model.config, "classifier_pooling"):
         add_mean_pooling(model)
     return model
 
@@ -146,14 +159,11 @@ def add_mean_pooling(model):
     Classification heads of BERT-like models read the first token. With queries and keys zero, attention weighs all
     tokens alike; with value and output matrices scaled identities and the feed-forward part zero, the layer's first
     token is the mean of its inputs. So mean pooling needs no code beside the standard architecture, and a saved model
-    loads anywhere. Does nothing to a model that has the layer already.
+    loads anywhere.
     """
     layers = encoder_layers(model)
     if layers is None:
         raise UserError(f"--pooling mean is not available for {model.config.model_type}; use --pooling first")
-    if getattr(model.config, "mean_pooling_layer", False):
-        freeze_pooling_layer(model)
-        return
     layer = type(layers[0])(model.config)
     for parameter in layer.parameters():
         parameter.zero_()
@@ -211,14 +221,9 @@ def _explain(source, error):
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     if Path(source.location).is_dir():
         return f"model folder {source.location} cannot be loaded: {first}"
-    text = f"{type(error).__name__} {error}".lower()
-    if "gated" in text or "401" in text or "not a valid model identifier" in text or "repositorynotfound" in text:
-        return f"model {source.location!r} is not on the hub, or not open to you: {first}"
-    if any(word in text for word in ("connect", "offline", "resolve", "timed out", "timeout", "cached", "network")):
-        return (
-            f"model {source.location!r} cannot be fetched: no connection to the hub, and it is not in the local cache. "
-            "Use --model starter or tiny, or a local folder"
-        )
+    why = explain_fetch(error)
+    if why:
+        return f"model {source.location!r} {why}. Without the hub: --model starter or tiny, or a local folder"
     return f"model {source.location!r} cannot be loaded: {first}"
 
 

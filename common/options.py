@@ -1,5 +1,7 @@
 """Options of the training scripts: defined once, with defaults that depend on the encoder's size filled in later."""
 
+from argparse import BooleanOptionalAction
+
 from common.cli import UserError, number
 from common.registry import MODELS
 
@@ -149,7 +151,8 @@ def add_training_options(parser):
     )
     group.add_argument(
         "--gradient-checkpointing",
-        action="store_true",
+        action=BooleanOptionalAction,
+        default=False,
         help="recompute activations: about a third slower, for models that do not fit otherwise",
     )
     group.add_argument(

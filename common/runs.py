@@ -11,9 +11,15 @@ from pathlib import Path
 from common.cli import UserError
 from common.files import read_json, write_json, write_text
 
+try:
+    import fcntl
+except ImportError:  # Windows: nobody watches over two processes in one run there
+    fcntl = None
+
 RUNS_FOLDER = Path("runs")
 PLACES = {"folder", "location"}  # may change between two starts of the same run
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn", "cleanlab", "numpy", "pandas")
+_held = {}  # (device, inode) of the run folders that this process holds -> file descriptor
 
 
 def run_folder(run):
@@ -39,10 +45,15 @@ def open_run(folder, config, overwrite=False):
     `config` is a JSON object; all of it must agree with an earlier config.json in the folder, but for the places where
     data and model lie, which their fingerprints stand for. Returns True where the run is complete already. Raises
     UserError where the folder holds a run with another configuration, or other people's files; `overwrite` discards
-    the earlier run instead.
+    the earlier run instead. The folder then is this process's until it ends; another one gets a UserError.
     """
     folder = Path(folder)
     config_file = folder / "config.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {config_file}: {error.strerror or error}") from error
+    hold_folder(folder)
     config = json.loads(json.dumps(config))  # as it reads back
     earlier = read_json(config_file) if config_file.exists() else None
     if _is_foreign(folder, earlier):
@@ -60,6 +71,30 @@ def open_run(folder, config, overwrite=False):
             "give this one another name with --run, or discard that one with --overwrite"
         )
     return is_complete(folder)
+
+
+def hold_folder(folder):
+    """Take a run folder for the rest of this process's life. Raises UserError where another process has it.
+
+    The lock is on the folder itself: it leaves no file behind, and ends with the process, however that dies. File
+    systems that cannot lock folders (NFS) go without.
+    """
+    if fcntl is None:
+        return
+    descriptor = None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) not in _held:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _held[status.st_dev, status.st_ino], descriptor = descriptor, None
+    except BlockingIOError:
+        raise UserError(f"{folder} is being written by another process; wait for it, or name another run") from None
+    except OSError:
+        pass
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def find_run(needs):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a script's own folder is all that python adds
 
+from argparse import BooleanOptionalAction
+
 from common.cli import Parser, UserError, exit_codes
 from common.files import whole_file
 from common.tables import csv_writer, read_headerless
@@ -54,7 +56,7 @@ def parse_options(argv):
     parser.add_argument("--from-folder", type=Path, metavar="FOLDER",
                         help="folder with the original train.csv and test.csv (github.com/tblock/10kGNAD); "
                              "default: fetch from the hub")  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier call")
+    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files of an earlier call")
     return parser.parse_args(argv)
 
 
@@ -64,15 +66,17 @@ def fetch(folder):
     try:
         # imported here: errors and the original files need neither
         import datasets
-        from huggingface_hub.utils import logging
+
+        from common.hub import connect, explain_fetch
     except ImportError as error:
         raise UserError(f"{HUB_ID} cannot be fetched: {error}; install the packages with: make setup") from error
-    logging.set_verbosity_error()  # ten lines about retries would hide the one that helps
+    datasets.logging.set_verbosity_error()
+    datasets.config.HF_HUB_OFFLINE = bool(connect())
     try:
         hub = datasets.load_dataset(HUB_ID, revision=REVISION)
     except Exception as error:  # connection, status, cache, parquet: many libraries' exceptions, and one remedy
         raise UserError(
-            f"{HUB_ID} cannot be fetched: {error}. Try again when the hub is reachable, or get train.csv and test.csv "
+            f"{HUB_ID} {explain_fetch(error) or f'cannot be fetched: {error}'}. Or get train.csv and test.csv "
             "from https://github.com/tblock/10kGNAD and run: python data/gnad10/prepare.py --from-folder FOLDER"
         ) from error
     rows = {}

@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a script's own folder is all that python adds
 
+from argparse import BooleanOptionalAction
+
 from common.cli import Parser, UserError, add_label_columns, exit_codes
 from common.data import load_dataset
 from common.files import whole_file
@@ -56,7 +58,7 @@ def parse_options(argv):
     group = parser.add_argument_group("columns, should the competition's differ (give them to the other scripts too)")
     group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
     add_label_columns(group)
-    parser.add_argument("--overwrite", action="store_true", help="replace the files that are there")
+    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files that are there")
     return parser.parse_args(argv)
 
 

@@ -1,0 +1,83 @@
+"""The model hub: whether it answers, which commit of a repository is meant, and why a fetch failed."""
+
+import functools
+import time
+
+from huggingface_hub import HfApi, constants, get_session
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import logging
+
+PATIENCE = (5, 10)  # seconds to wait for the hub's first answer, at the first and the second try
+
+
+@functools.cache
+def connect():
+    """Wait for any answer of the hub; without one its clients go on from their cache. Returns what is wrong, or None.
+
+    Left to themselves the clients ask for every file again and again: half a minute each, or minutes where a firewall
+    swallows the packets.
+    """
+    logging.set_verbosity_error()  # ten lines about retries would hide the one that helps
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    for patience in PATIENCE:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=patience)
+            return None
+        except Exception as error:  # name resolution, proxy, certificate, time: in any case, no hub
+            reason = f"{constants.ENDPOINT}: {error}"
+            time.sleep(0.5)
+    constants.HF_HUB_OFFLINE = True  # read by huggingface_hub and transformers at every call
+    return reason
+
+
+def find_commit(repository, revision=None):
+    """The commit that `revision` (default: the main branch) of a model means: the hub's, else the cache's; or None.
+
+    To be asked once, so that configuration, tokenizer and weights come from the same commit. None where the repository
+    is not to be had; loading says why.
+    """
+    connect()
+    try:
+        return HfApi().resolve_revision(repository, revision=revision).resolved
+    except Exception:
+        return None
+
+
+def explain_fetch(error):
+    """Why a fetch failed, with what to do, as the end of a sentence; None where the hub is not to blame.
+
+    `error` is whatever a client raised. Its causes are looked at: the libraries' own texts name the wrong one.
+    """
+    causes = list(_causes(error))
+
+    def caused_by(*kinds):
+        return next((cause for cause in causes if isinstance(cause, kinds)), None)
+
+    if caused_by(RepositoryNotFoundError):
+        return (
+            "is not on the hub, or not open to you. Check the spelling; where it asks for consent, give it on its page "
+            "and log in with: hf auth login"
+        )
+    if connect() and caused_by(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError):
+        return f"cannot be fetched: no connection to the hub ({connect()}), and it is not in the local cache"
+    broken = next((cause for cause in causes if type(cause).__module__.startswith("httpx")), None)
+    if broken:
+        return f"cannot be fetched: the connection to the hub broke ({broken}); start the same command again"
+    refused = caused_by(HfHubHTTPError)
+    if refused and not isinstance(refused, RemoteEntryNotFoundError):
+        return f"cannot be fetched: the hub answers {refused.response.status_code}; try again later"
+    return None
+
+
+def _causes(error):
+    """An exception and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
