@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: setup setup-dev demo test lint clean
+.PHONY: setup setup-dev demo test lint images clean
 
 setup: .venv/.installed
 setup-dev: .venv/.installed-dev
@@ -28,6 +28,9 @@ test: setup-dev
 lint: setup-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+images: setup
+	$(PY) images/make.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
