@@ -32,10 +32,12 @@ class Encoded:
 def encode(tokenizer, texts, max_length, progress="tokenize"):
     """Tokenize texts, cut to `max_length` tokens with the special tokens; a list of str -> Encoded."""
     pieces = []
-    for begin in tqdm(range(0, len(texts), CHUNK), desc=progress, unit_scale=CHUNK, disable=None, leave=False):
-        batch = tokenizer(list(texts[begin : begin + CHUNK]), truncation=True, max_length=max_length,
-                          return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
-        pieces += [np.array(ids, dtype=np.int32) for ids in batch["input_ids"]]
+    with tqdm(total=len(texts), desc=progress, unit="text", disable=None, leave=False) as bar:
+        for begin in range(0, len(texts), CHUNK):
+            batch = tokenizer(list(texts[begin : begin + CHUNK]), truncation=True, max_length=max_length,
+                              return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
+            pieces += [np.array(ids, dtype=np.int32) for ids in batch["input_ids"]]
+            bar.update(len(batch["input_ids"]))
     return _join(pieces)
 
 

@@ -3,11 +3,13 @@
 import contextlib
 import importlib.util
 import os
+import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 from common.cli import UserError
 
@@ -46,9 +48,10 @@ class Device:
         return replace(self, rank=0, processes=1)
 
     def say(self, line):
-        """Print a line at once, also into a log file; processes but the main one are silent."""
+        """Print a line at once, also into a log file, above any progress bar; processes but the main one are silent."""
         if self.main:
-            print(line, flush=True)
+            tqdm.write(line)
+            sys.stdout.flush()
 
     def autocast(self):
         """A context in which matrix products run in `precision`."""

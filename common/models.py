@@ -21,6 +21,7 @@ transformers.utils.logging.disable_progress_bar()
 # Where a repository has pickle weights alone, transformers would ask a third party in the background to convert them.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
+MOST_LAYERS = 1000  # a configuration with more is damaged or hostile
 POOLING_GAIN = 64.0  # the pooling layer's first-token share is 1/64: small, and the sum stays in float16's range
 
 
@@ -71,11 +72,14 @@ def describe_source(source):
     if source.location == "tiny":
         return {"revision": None, "parameters": 0, "model_type": "bert"}
     config = _load(AutoConfig, source)
-    with torch.device("meta"):
-        parameters = count_parameters(AutoModel.from_config(config))
+    parameters = _count_described(source, config)
     revision = source.revision
     folder = Path(source.location)
     if folder.is_dir():
+        held = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        if parameters > held:  # a weight takes at least a byte: stop before memory is asked for
+            raise UserError(f"model folder {folder}: config.json describes {parameters:,} weights, "
+                            f"the .safetensors files have {held:,} bytes")  # fmt: skip
         digests = [sha256(path) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
         revision = "sha256:" + hashlib.sha256("".join(digests).encode()).hexdigest()
     return {"revision": revision, "parameters": parameters, "model_type": config.model_type}
@@ -92,6 +96,8 @@ def load_tokenizer(source, train_texts):
     tokenizer = _load(AutoTokenizer, source)
     # GottBERT and others name no maximum (transformers then says 1e30); positions say it.
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions(config))
+    if tokenizer.model_max_length <= tokenizer.num_special_tokens_to_add():
+        raise UserError(f"model {source.location!r}: its tokenizer leaves no room for text (model_max_length)")
     return tokenizer, tokenizer_warnings(tokenizer)
 
 
@@ -190,6 +196,17 @@ def head_parameters(model):
     """The names of the parameters that are new or task-specific: the classification head and the pooler."""
     encoder = {id(p) for n, p in model.base_model.named_parameters() if not n.startswith("pooler.")}
     return {name for name, parameter in model.named_parameters() if id(parameter) not in encoder}
+
+
+def _count_described(source, config):
+    """The number of weights that a configuration describes, without memory for them. Raises UserError."""
+    if (getattr(config, "num_hidden_layers", None) or 0) > MOST_LAYERS:
+        raise UserError(f"model {source.location}: {config.num_hidden_layers:,} layers are more than {MOST_LAYERS}")
+    try:
+        with torch.device("meta"):
+            return count_parameters(AutoModel.from_config(config))
+    except Exception as error:  # sizes that no model can have
+        raise UserError(_explain(source, error)) from error
 
 
 def count_parameters(model):

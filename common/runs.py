@@ -1,5 +1,6 @@
 """Run folders: what is in them, whether they are complete, which one is meant."""
 
+import contextlib
 import json
 import os
 import platform
@@ -70,6 +71,7 @@ def open_run(folder, config, overwrite=False):
             f"{folder} holds a run with another configuration ({difference}); "
             "give this one another name with --run, or discard that one with --overwrite"
         )
+    _sweep(folder)
     return is_complete(folder)
 
 
@@ -178,6 +180,13 @@ def _is_foreign(folder, config):
         return False
     # a start that was killed leaves the temporary name of config.json, see whole_file
     return any(not path.name.startswith(".config.json.") for path in folder.iterdir())
+
+
+def _sweep(folder):
+    """Delete what killed writers left, see whole_file: the folder is held, so nobody is writing these now."""
+    for path in [*folder.glob(".*.tmp.*"), *folder.glob("predictions/.*.tmp.*")]:
+        with contextlib.suppress(OSError):  # a complete run may lie on a read-only disk
+            path.unlink()
 
 
 def _remove(folder):
