@@ -2,6 +2,8 @@
 
 import functools
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import (
@@ -37,17 +39,19 @@ def connect():
     return reason
 
 
-def find_commit(repository, revision=None):
-    """The commit that `revision` (default: the main branch) of a model means: the hub's, else the cache's; or None.
+def pin_commit(source):
+    """A Source (see common/models.py) with the commit that its revision means now: the hub's, else the cache's.
 
-    To be asked once, so that configuration, tokenizer and weights come from the same commit. None where the repository
-    is not to be had; loading says why.
+    To be asked once, so that configuration, tokenizer and weights are of the same state. Local folders, and what is
+    not to be had, come back as they are; loading says why.
     """
+    if source.location == "tiny" or Path(source.location).is_dir():
+        return source
     connect()
     try:
-        return HfApi().resolve_revision(repository, revision=revision).resolved
+        return replace(source, revision=HfApi().resolve_revision(source.location, revision=source.revision).resolved)
     except Exception:
-        return None
+        return source
 
 
 def explain_fetch(error):

@@ -9,7 +9,8 @@ from common.batching import Encoded, encode
 from common.corrections import apply_corrections, flagged_ids
 from common.data import Dataset, load_dataset, split_validation
 from common.files import sha256
-from common.models import Source, describe_source, find_source, load_tokenizer, pin_commit
+from common.hub import pin_commit
+from common.models import Source, describe_source, find_source, load_tokenizer
 from common.options import resolve_recipe
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from common.cli import UserError
 from common.files import sha256
-from common.hub import explain_fetch, find_commit
-from common.registry import MODELS, STARTER_FOLDER
+from common.hub import explain_fetch
+from common.registry import MODELS
 from common.tiny import build_tiny_model, build_tiny_tokenizer
 
 transformers.logging.set_verbosity_error()  # missing head weights and the like are checked here, not shown
@@ -38,8 +38,6 @@ def find_source(name):
     """Resolve a short name, a hub id or a local folder. Raises UserError for what can be none of them."""
     if name == "tiny":
         return Source(name, "tiny")
-    if name == "starter":
-        return Source(name, str(STARTER_FOLDER))
     if name in MODELS:
         return Source(name, MODELS[name].hub_id, MODELS[name].revision)
     path = Path(name)
@@ -57,17 +55,10 @@ def find_source(name):
     return Source(name, name)
 
 
-def pin_commit(source):
-    """A source on the hub with the commit that its revision means now: all its files are then of the same state."""
-    if source.location == "tiny" or Path(source.location).is_dir():
-        return source
-    return replace(source, revision=find_commit(source.location, source.revision) or source.revision)
-
-
 def describe_source(source):
     """The encoder's identity and size: {"revision", "parameters", "model_type"}.
 
-    The revision is the hub's commit (see `pin_commit`), or a hash over a local folder's weights. Raises UserError.
+    The revision is the hub's commit (see common/hub.py), or a hash over a local folder's weights. Raises UserError.
     """
     if source.location == "tiny":
         return {"revision": None, "parameters": 0, "model_type": "bert"}

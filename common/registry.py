@@ -8,7 +8,7 @@ STARTER_FOLDER = Path(__file__).resolve().parent.parent / "models" / "starter"
 
 @dataclass(frozen=True)
 class Spec:
-    """An encoder on the hub. `defaults` replace those of its size (see common/options.py)."""
+    """An encoder: a hub id, or a folder. `defaults` replace those of its size (see common/options.py)."""
 
     hub_id: str
     licence: str
@@ -17,6 +17,7 @@ class Spec:
 
 
 MODELS = {
+    "starter": Spec(str(STARTER_FOLDER), "CC BY-SA 4.0, see its card"),
     "gbert-base": Spec("deepset/gbert-base", "MIT"),
     "gbert-large": Spec("deepset/gbert-large", "MIT"),
     "gelectra-base": Spec("deepset/gelectra-base", "MIT"),

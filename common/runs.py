@@ -184,7 +184,7 @@ def _is_foreign(folder, config):
 
 def _sweep(folder):
     """Delete what killed writers left, see whole_file: the folder is held, so nobody is writing these now."""
-    for path in [*folder.glob(".*.tmp.*"), *folder.glob("predictions/.*.tmp.*")]:
+    for path in [path for place in (".", "predictions", "checkpoints") for path in (folder / place).glob(".*.tmp.*")]:
         with contextlib.suppress(OSError):  # a complete run may lie on a read-only disk
             path.unlink()
 

@@ -112,12 +112,18 @@ def test_from_the_hub_and_on_first_use(gnad10, tmp_path, monkeypatch):
 
 
 def test_an_unreachable_hub_is_one_line_that_says_what_to_do(gnad10, monkeypatch, capsys):
-    def unreachable(name, revision=None):
-        raise ConnectionError("Couldn't reach it\non the Hub")
+    def failing(error):
+        def fail(name, revision=None):
+            raise error
 
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+        return fail
+
+    monkeypatch.setattr(datasets, "load_dataset", failing(ConnectionError("Couldn't reach it")))
     error = fails(capsys, gnad10)
-    assert "Couldn't reach it on the Hub" in error and "--from-folder" in error
+    assert "no connection to the hub (HF_HUB_OFFLINE is set)" in error and "--from-folder" in error
+    monkeypatch.setattr(datasets, "load_dataset", failing(ValueError("Couldn't read it\nas parquet")))
+    error = fails(capsys, gnad10)
+    assert "Couldn't read it as parquet" in error and "--from-folder" in error
     monkeypatch.setitem(sys.modules, "datasets", None)  # not installed
     assert "make setup" in fails(capsys, gnad10)
 
