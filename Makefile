@@ -18,7 +18,7 @@ setup-dev: .venv/.installed-dev
 	@touch $@
 
 demo: setup
-	$(PY) train.py --model tiny --data sample --run demo --overwrite
+	$(PY) train.py --model starter --data sample --run demo --overwrite
 	$(PY) create_confusion_matrix.py --run demo
 	$(PY) create_ensemble_submission.py demo --output submission.csv
 

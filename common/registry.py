@@ -17,7 +17,13 @@ class Spec:
 
 
 MODELS = {
-    "starter": Spec(str(STARTER_FOLDER), "CC BY-SA 4.0, see its card"),
+    # One layer learns at rates that would wreck a deep encoder. On 206 held-out rows of 822 news articles, one seed:
+    # 1e-3 77.7 %, 5e-4 76.7 %, head three times as fast 77.2 %: within the noise of each other.
+    "starter": Spec(
+        str(STARTER_FOLDER),
+        "CC BY-SA 4.0, see its card",
+        defaults={"learning_rate": 1e-3, "epochs": 8, "head_factor": 1.0},
+    ),
     "gbert-base": Spec("deepset/gbert-base", "MIT"),
     "gbert-large": Spec("deepset/gbert-large", "MIT"),
     "gelectra-base": Spec("deepset/gelectra-base", "MIT"),
