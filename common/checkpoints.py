@@ -1,10 +1,8 @@
 """Checkpoints of an unfinished run: safetensors files that are whole or not there; the last two are kept."""
 
 import json
-import shutil
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -59,11 +57,6 @@ def load_checkpoint(folder, model, optimizer, scaler=None, say=print):
     return None
 
 
-def remove_checkpoints(folder):
-    """Delete the checkpoints of a finished run, left-overs of killed writers included."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def save_weights(path, model):
     """Write the weights alone."""
     with whole_file(path) as temporary:
@@ -72,7 +65,7 @@ def save_weights(path, model):
 
 def load_weights(path, model):
     """Read weights that `save_weights` wrote back into `model`."""
-    model.load_state_dict({name: torch.as_tensor(tensor) for name, tensor in load_file(path).items()})
+    model.load_state_dict(load_file(path))
 
 
 def _checkpoints(folder):

@@ -1,7 +1,7 @@
 """Make the starter encoder: distil a small German BERT from a multilingual teacher.
 
     python models/starter/distill.py --corpus german.txt --rows 48000     # the shipped model
-    python models/starter/distill.py --corpus german.txt --rows 200 --epochs 1 --work /tmp/w --output /tmp/s  # a trial
+    python models/starter/distill.py --corpus german.txt --rows 200 --epochs 1 --work w --output s  # a trial
     python models/starter/distill.py --probe data/kaggle/train.csv        # only measure the model in --output
 
 Five steps: cut the teacher's vocabulary to German; lay the corpus out in rows of tokens; let the teacher read every
