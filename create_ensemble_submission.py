@@ -1,7 +1,7 @@
-"""Combine runs, prediction files and plain submissions, in any mixture, into one checked submission.csv.
+"""Combine runs, prediction files and submissions into one submission.csv.
 
-    python create_ensemble_submission.py gbert-gnad10 gelectra-gnad10 --weights auto
-    python create_ensemble_submission.py runs/gbert-kaggle old.csv friend.csv --method vote --upload "three votes"
+    python create_ensemble_submission.py run-a run-b --weights auto
+    python create_ensemble_submission.py run-a old.csv --upload "two votes"
 
 Checked against test.csv and sample_submission.csv. A JSON with the same name is written beside the submission:
 members and their hashes, method, weights, agreement, counts per class, score where test labels are known.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import Parser, UserError, add_data_options, exit_codes
+from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
 from common.data import FILES, load_dataset
 from common.ensembling import agreement, combine, normalised, search_weights
 from common.kaggle_client import COMPETITION, submit
@@ -87,11 +87,10 @@ def main(argv=None):
 
 
 def parse_options(argv):
-    paragraphs = __doc__.split("\n\n")
-    parser = Parser(description=f"{paragraphs[0]}\n\n{paragraphs[2]}", epilog=f"examples:\n{paragraphs[1]}")
+    parser = Parser(__doc__, "[RUN_OR_CSV ...] [options]")
     parser.add_argument("members", nargs="*", metavar="RUN_OR_CSV",
-                        help="runs (folder, or name below runs/), prediction files (id, prob_<class>), submissions "
-                             "(id,label); default: the newest complete run")  # fmt: skip
+                        help="runs (a folder, or a name below runs/), prediction files (id, prob_<class>), "
+                             "submissions (id, label); default: the newest complete run")  # fmt: skip
     data = add_data_options(parser, default=None)
     data.description = "Without --data a run brings its own dataset; CSVs alone are checked against each other."
     group = parser.add_argument_group("combining")
@@ -153,9 +152,10 @@ def choose_weights(weights, members, method, classes):
         return normalised(weights), "given", None
     name, probabilities, labels = read_held_out(members, classes)
     found = search_weights(method, probabilities, labels)
-    print(f"weights fitted on {found.rows} rows of {name}: accuracy {found.accuracy:.2%} (cross-fitted), with equal "
-          f"weights {found.equal_accuracy:.2%}; the difference is {100 * found.difference:+.2f} points with a standard "
-          f"error of {100 * found.standard_error:.2f}: {'used' if found.used else 'not used'}")  # fmt: skip
+    print(wrap(f"weights fitted on {found.rows} rows of {name}: accuracy {found.accuracy:.2%} (cross-fitted), with "
+               f"equal weights {found.equal_accuracy:.2%}; the difference is {100 * found.difference:+.2f} points with "
+               f"a standard error of {100 * found.standard_error:.2f}: {'used' if found.used else 'not used'}",
+               indent=2))  # fmt: skip
     search = asdict(found) | {"file": name, "weights": found.weights.tolist()}
     return found.weights, "auto" if found.used else "equal", search
 
@@ -163,12 +163,12 @@ def choose_weights(weights, members, method, classes):
 def report(record, dataset, train_counts):
     members, rows = record["members"], record["rows"]
     against = f"checked against {dataset.folder}" if dataset else "checked against each other only (no --data)"
-    print(f"{len(members)} member{'s' * (len(members) > 1)}, {record['method']}, {record['weights']['from']} weights; "
-          f"{rows} rows, {len(record['classes'])} classes, {against}")  # fmt: skip
+    print(f"{len(members)} member{'s' * (len(members) > 1)}, {record['method']}, {record['weights']['from']} weights")
+    print(f"{rows} rows, {len(record['classes'])} classes, {against}")
     for entry in members[:SHOWN]:
         accuracy = f"  accuracy {entry['accuracy']:.1%}" if "accuracy" in entry else ""
-        print(f"  weight {entry['weight']:.3f}  agrees with the result on {entry['agreement_with_ensemble']:6.1%}"
-              f"{accuracy}  {entry['name']}")  # fmt: skip
+        print(wrap(f"  weight {entry['weight']:.3f}  agrees with the result {entry['agreement_with_ensemble']:6.1%}"
+                   f"{accuracy}  {entry['name']}", indent=4))  # fmt: skip
     if len(members) > SHOWN:
         print(f"  ... and {len(members) - SHOWN} more, in the JSON")
     if len(members) > 1:
@@ -182,11 +182,11 @@ def report(record, dataset, train_counts):
         print(f"  {name:<{width}} {count:6}  {count / rows:6.1%}{train}")
     for name, found in record["unexpected_counts"].items():
         print(f"warning: {record['counts'][name]} rows are {name}; training lets expect {found['expected']:.0f} "
-              f"({found['deviations']:+.1f} standard deviations)")  # fmt: skip
+              f"({found['deviations']:+.1f} deviations)")  # fmt: skip
     if "score" in record:
         low, high = record["score"]["accuracy_interval"]
         print(f"accuracy {record['score']['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), "
-              f"macro-F1 {record['score']['macro_f1']:.4f}, on the {rows} rows' given labels")  # fmt: skip
+              f"macro-F1 {record['score']['macro_f1']:.2%}")  # fmt: skip
 
 
 def upload(options):

@@ -1,7 +1,7 @@
-"""Find wrong labels, near-duplicates, outliers and broken texts, and review them in the browser.
+"""Find wrong labels, near-duplicates and broken texts, to review in the browser.
 
-    python find_label_issues.py --run gbert-folds
-    python find_label_issues.py --predictions seed0.csv seed1.csv --data my_data --export label-studio
+    python find_label_issues.py --run kaggle-gbert-base-ensemble-5folds
+    python find_label_issues.py --predictions a.csv b.csv --data my_data
 
 Takes predictions for rows that the model was not trained on: a run's predictions/oof.csv, or prediction files with
 labels, several seeds or models of the same rows being combined. Writes label_issues.html (open it: keep, relabel or
@@ -13,7 +13,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from common.cli import Parser, UserError, add_data_options, exit_codes
+from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
 from common.data import load_dataset, load_run_dataset
 from common.exports import KINDS, write_export
 from common.files import write_json
@@ -63,13 +63,13 @@ def main(argv=None):
     files += write_export(options.export, folder, review) if options.export else []
 
     report(summary)
-    print(f"\nwritten to {folder}/: {', '.join(files)}")
+    print("\n" + wrap(f"written to {folder}/: {', '.join(files)}"))
+    print(wrap(f"review them in a browser: open {folder / 'label_issues.html'}"))
     return 0
 
 
 def parse_options(argv):
-    paragraphs = __doc__.split("\n\n")
-    parser = Parser(description=f"{paragraphs[0]}\n\n{paragraphs[2]}", epilog=f"examples:\n{paragraphs[1]}")
+    parser = Parser(__doc__)
 
     group = parser.add_argument_group("predictions (default: the newest complete run with predictions/oof.csv)")
     source = group.add_mutually_exclusive_group()
@@ -113,9 +113,8 @@ def make_out_of_fold_run(options):
 
     data = options.data or "gnad10"
     name = f"{Path(data).name}-{Path(options.model).name}-{FOLDS}folds"
-    print(
-        f"no run has out-of-fold predictions yet: making them by {FOLDS}-fold cross-validation -> {RUNS_FOLDER / name}"
-    )
+    print(f"no run has out-of-fold predictions yet: making them by {FOLDS}-fold cross-validation")
+    print(f"run {RUNS_FOLDER / name}")
     columns = [f"--{key}-column={getattr(options, f'{key}_column')}" for key in ("text", "label", "id")]
     code = train_ensemble.main.__wrapped__([f"--model={options.model}", f"--data={data}", *columns, "--seeds=1",
                                 f"--folds={FOLDS}", f"--run={RUNS_FOLDER / name}"])  # fmt: skip
@@ -173,8 +172,8 @@ def report(summary):
     for row in worst[:SHOWN_CLASSES]:
         print(f"{row['class']:<28.27}{row['rows']:>8}{row['label_issues']:>14}{row['estimated_wrong_share']:>18.1%}")
     total = summary["estimated_wrong_share"]
-    print(f"{'all':<28}{summary['rows']:>8}{summary['label_issues']:>14}{total['joint']:>18.1%}"
-          f"   ({total['confident']:.1%} counting confident disagreement only)")  # fmt: skip
+    print(f"{'all':<28}{summary['rows']:>8}{summary['label_issues']:>14}{total['joint']:>18.1%}")
+    print(f"counting confident disagreement only, {total['confident']:.1%} are wrong")
     print(f"the model agrees with {summary['agreement']:.1%} of the labels; the better it is, the better the list")
     if summary["overlapping_classes"]:
         print("\nclasses that overlap, estimated rows")

@@ -1,10 +1,11 @@
 """Fine-tune a German encoder for text classification.
 
-    python train.py --model gbert-base                        # 10kGNAD from the hub
-    python train.py --model starter --data sample             # offline, a minute on a laptop
-    torchrun --nproc-per-node 2 train.py --model gbert-large  # all GPUs of a machine, same result as one
+    python train.py --model gbert-base             # 10kGNAD from the hub
+    python train.py --model starter --data sample  # offline, a minute
+    torchrun --nproc-per-node 2 train.py --model gbert-large --run-name large
 
-Everything of a run lands in runs/<run>/; the same command again continues an interrupted run.
+Everything of a run lands in runs/<run>/; the same command again continues an interrupted run. With torchrun several
+GPUs share the work, with the same result as one.
 """
 
 import sys
@@ -17,14 +18,15 @@ from common.runs import open_run, run_folder
 
 def parse_arguments(argv):
     """Read the command line; raises UserError for values that cannot be."""
-    parser = Parser(prog="train.py", description=__doc__)
-    parser.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER",
-                        help="short name (see README), hub id, or local folder")  # fmt: skip
-    parser.add_argument("--seed", type=number(int, 0, 2**31), default=0, metavar="N", help="draws head, order, dropout")
-    parser.add_argument("--run", "--run-name", metavar="NAME_OR_FOLDER",
-                        help="where results go; torchrun takes --run for its own, so write --run-name there "
-                             "(default: runs/<data>-<model>-seed<seed>)")  # fmt: skip
-    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
+    parser = Parser(__doc__)
+    group = parser.add_argument_group("model and run")
+    group.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER",
+                       help="short name (see README), hub id, or local folder")  # fmt: skip
+    group.add_argument("--seed", type=number(int, 0, 2**31), default=0, metavar="N", help="draws head, order, dropout")
+    group.add_argument("--run", "--run-name", metavar="NAME_OR_FOLDER",
+                       help="where results go; torchrun takes --run for its own, so write --run-name there "
+                            "(default: runs/<data>-<model>-seed<seed>)")  # fmt: skip
+    group.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)
     return parser.parse_args(argv)
@@ -56,7 +58,8 @@ def main(argv=None):
         say(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:
-        say(f"training {arguments.model} on {len(train_rows):,} rows -> {folder} ({device.name}, {device.precision})")
+        say(f"training {arguments.model} on {len(train_rows):,} rows ({device.name}, {device.precision})")
+        say(f"run {folder}; interrupted, the same command goes on")
         held_out = validation_part(inputs, valid_rows)
         results = fine_tune(folder, inputs, arguments.seed, train_rows, held_out, device, arguments, say)
     close_device(device)

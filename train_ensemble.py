@@ -1,10 +1,11 @@
-"""Train several models of the same data: over seeds, folds, encoders; and combine their probabilities.
+"""Train several models, over seeds, folds and encoders, and average them.
 
-    python train_ensemble.py --model gbert-base --seeds 5            # five seeds, same validation rows
-    python train_ensemble.py --model gbert-base --seeds 3 --folds 5  # out-of-fold probabilities of every row
-    torchrun --nproc-per-node 4 train_ensemble.py --seeds 8          # members dealt to four GPUs
+    python train_ensemble.py --model gbert-base --seeds 5
+    python train_ensemble.py --models gbert-base,gottbert-base --folds 5
+    torchrun --nproc-per-node 4 train_ensemble.py --seeds 8  # dealt to 4 GPUs
 
-Every member is a run folder under runs/<run>/members/; the same command again skips those that are complete.
+With --folds every training row gets probabilities of models that never saw it. Every member is a run folder under
+runs/<run>/members/; the same command again skips those that are complete.
 """
 
 import copy
@@ -19,8 +20,9 @@ from common.runs import open_run, run_folder
 
 def parse_arguments(argv):
     """Read the command line; raises UserError for values that cannot be."""
-    parser = Parser(prog="train_ensemble.py", description=__doc__)
-    parser.add_argument(
+    parser = Parser(__doc__)
+    group = parser.add_argument_group("models and run")
+    group.add_argument(
         "--models",
         "--model",
         type=model_list,
@@ -28,23 +30,23 @@ def parse_arguments(argv):
         metavar="NAME,...",
         help="encoders: short names, hub ids or folders, separated by commas",
     )
-    parser.add_argument(
+    group.add_argument(
         "--seeds", type=seed_list, default="5", metavar="N_OR_LIST", help="how many (0 to N-1), or which: 3,7,11"
     )
-    parser.add_argument(
+    group.add_argument(
         "--folds",
         type=number(int, 2),
         metavar="K",
         help="cross-validation: every row is predicted by models that did not see it (default: none)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--run",
         "--run-name",
         metavar="NAME_OR_FOLDER",
         help="where results go; torchrun takes --run for its own, so write --run-name there "
         "(default: runs/<data>-<models>-ensemble, with the folds)",
     )
-    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
+    group.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)
     return parser.parse_args(argv)
@@ -114,15 +116,16 @@ def main(argv=None):
     failures = []
     for position, member in enumerate(members[rank::processes]):
         place = folder / "members" / member.name
-        prefix = f"[{rank + position * processes + 1}/{len(members)}] {member.name}"
+        number = f"[{rank + position * processes + 1}/{len(members)}]"
+        prefix = "  " if processes == 1 else f"{number} "  # several processes' lines mix
         each = inputs[member.model]
         if open_run(place, {"script": "train.py", "seed": member.seed, "fold": member.fold, **each.config}):
-            alone.say(f"{prefix}: complete already")
+            alone.say(f"{number} {member.name}: complete already")
             continue
-        alone.say(f"{prefix}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})")
+        alone.say(f"{number} {member.name}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})")
         try:
             fine_tune(place, each, member.seed, member.train_rows, member.held_out(each), alone, arguments,
-                      say=lambda line, prefix=prefix: alone.say(f"{prefix}: {line}"))  # fmt: skip
+                      say=lambda line, prefix=prefix: alone.say(prefix + line))  # fmt: skip
         except (UserError, Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:

@@ -1,16 +1,19 @@
 """The command line's manners: exit codes, one-line errors, options that several scripts share."""
 
 import argparse
+import contextlib
 import errno
 import functools
 import math
 import os
 import signal
 import sys
+import textwrap
 import threading
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+LONGEST_LINE = 800  # characters of an error message
 USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
@@ -23,16 +26,36 @@ class Interrupted(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that shows defaults, keeps the layout of the examples, and fails in one line."""
+    """An ArgumentParser that shows defaults, makes its help of the script's docstring, and fails in one line.
 
-    def __init__(self, **kwargs):
-        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **kwargs)
+    The docstring's paragraphs: what the script does, in a line; examples, indented, the first of them `python X.py`
+    with the script's path; more. The help begins with the first and ends with the examples.
+    """
+
+    def __init__(self, doc, arguments="[options]"):
+        what, examples, *more = doc.strip("\n").split("\n\n")
+        super().__init__(prog=examples.split()[1], usage=f"python %(prog)s {arguments}",
+                         description="\n\n".join([what, *more]), epilog=f"examples:\n{examples}",
+                         formatter_class=_HelpFormatter, allow_abbrev=False)  # fmt: skip
+
+    def format_help(self):
+        usage, what, rest = super().format_help().split("\n\n", 2)
+        return f"{what}\n\n{usage}\n\n{rest}"
 
     def error(self, message):
         raise UserError(f"{message} (see --help)")
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+class _HelpFormatter(argparse.HelpFormatter):
+    def _fill_text(self, text, width, indent):
+        if text.startswith("examples:"):  # their lines stay as they are
+            return text
+        paragraphs = [self._split_lines(paragraph, width - len(indent)) for paragraph in text.split("\n\n")]
+        return "\n\n".join(textwrap.indent("\n".join(lines), indent) for lines in paragraphs)
+
+    def _split_lines(self, text, width):
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+
     def _get_help_string(self, action):
         text = action.help or ""
         hidden = action.default is None or action.default is False or action.default == argparse.SUPPRESS  # 0 is shown
@@ -45,12 +68,13 @@ def exit_codes(main):
     """Turn a script's `main(argv)` into one that returns 0, 2 or 130 as documented; defects keep their traceback."""
 
     @functools.wraps(main)
+    @_ends_on_sigterm()
     def wrapped(argv=None):
         try:
             return main(argv)
         except UserError as error:
             if os.environ.get("RANK", "0") == "0":  # one line, not one per process of a torchrun
-                print("error: " + " ".join(str(error).split()), file=sys.stderr)
+                print("error: " + _one_line(str(error)), file=sys.stderr)
             return EXIT_USER_ERROR
         except (Interrupted, KeyboardInterrupt) as interruption:
             print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
@@ -67,8 +91,29 @@ def exit_codes(main):
     return wrapped
 
 
+def _one_line(message):
+    """The message on one line; what a file had in place of names can be megabytes, whose middle is left out."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
+
+
+@contextlib.contextmanager
+def _ends_on_sigterm():
+    """While entered, SIGTERM, by which machines are taken back, interrupts as Ctrl-C does: by KeyboardInterrupt."""
+    watches = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if watches else None
+    try:
+        yield
+    finally:
+        if watches:
+            signal.signal(signal.SIGTERM, previous)
+
+
 class StopSignals:
-    """While entered, SIGINT and SIGTERM only set `requested`: the loop ends at a whole step. A second SIGINT kills."""
+    """While entered, SIGINT and SIGTERM only set `requested`: the loop ends at a whole step. A second SIGINT kills.
+
+    A request that came too late for the loop to see is not forgotten: it interrupts on leaving.
+    """
 
     def __init__(self):
         self.requested = False
@@ -80,14 +125,21 @@ class StopSignals:
                 self._previous[signum] = signal.signal(signum, self._request)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
+        if self.requested and kind is None:
+            raise KeyboardInterrupt
 
     def _request(self, signum, _frame):
         if self.requested and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def wrap(line, indent=7):
+    """A long line for the console in pieces that fit 80 columns, those after the first indented; words stay whole."""
+    return textwrap.fill(line, 79, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def number(kind, low=None, high=None, low_open=False):

@@ -53,10 +53,11 @@ def load_dataset(name_or_folder, text_column="text", label_column="label", id_co
         raise UserError(f"{folder / 'train.csv'}: only one class, {classes[0]!r}; a classifier needs two or more")
     valid = _read_rows(folder / "valid.csv", columns, label="required") if (folder / "valid.csv").exists() else None
     test = _read_rows(folder / "test.csv", columns, label="optional") if (folder / "test.csv").exists() else None
+    known = set(classes)
     for frame, file in ((valid, "valid.csv"), (test, "test.csv")):
         if frame is not None and "label" in frame:
             for row, label in enumerate(frame["label"], 1):
-                if label not in classes:
+                if label not in known:
                     raise UserError(f"{folder / file}, row {row}: label {label!r} does not occur in train.csv")
     fingerprint = {file: sha256(folder / file) for file in FILES if (folder / file).exists()}
     name = os.path.basename(os.path.abspath(folder))  # also of `--data .`

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.cli import wrap
 from common.data import assign_folds
 from common.files import write_json
+from common.fine_tuning import score_lines
 from common.inputs import choose_rows, fold_part, thin, validation_part
 from common.metrics import cross_entropy, score
 from common.plots import draw_ensemble_curve, draw_learning_curves
@@ -165,14 +167,13 @@ def ensemble_lines(folder, results):
     lines = []
     if results["evaluated_on"]:
         deviation = f" ± {results['voter_deviation']:.2%}" if results["voter_deviation"] is not None else ""
-        lines.append(f"single {results['voter_mean']:.2%}{deviation} accuracy over {len(results['voters'])} models")
-    for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):
-        if name and scores:
-            low, high = scores["accuracy_interval"]
-            lines.append(f"{name:<6} accuracy {scores['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}, "
-                         f"{scores['rows']:,} rows)  macro-F1 {scores['macro_f1']:.2%}")  # fmt: skip
+        lines.append(
+            f"single accuracy {results['voter_mean']:.2%}{deviation}, the mean of {len(results['voters'])} models"
+        )
+    lines += score_lines(results)
     if results.get("disagreement") is not None:
-        lines.append(f"gain   {results['gain']:+.2%} over the mean single model; two of them differ on "
-                     f"{results['disagreement']:.1%} of the rows")  # fmt: skip
+        lines.append(f"gain   {results['gain']:+.2%} over the mean single model; "
+                     f"two differ on {results['disagreement']:.1%} of the rows")  # fmt: skip
     pictures = ", ".join(path.name for path in sorted(Path(folder).glob("*.png")))
-    return [*lines, f"files  {folder}: results.json, {pictures}, predictions/, members/"]
+    lines.append(f"files  {folder}: results.json, {pictures}, predictions/, members/")
+    return [wrap(line) for line in lines]

@@ -183,7 +183,12 @@ def _is_foreign(folder, config):
 
 
 def _sweep(folder):
-    """Delete what killed writers left, see whole_file: the folder is held, so nobody is writing these now."""
+    """Delete what killed writers left, see whole_file: the folder is held, so nobody is writing these now.
+
+    A run that was killed between its last file and the end has checkpoints, too, that nobody will need again.
+    """
+    if is_complete(folder):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for path in [path for place in (".", "predictions", "checkpoints") for path in (folder / place).glob(".*.tmp.*")]:
         with contextlib.suppress(OSError):  # a complete run may lie on a read-only disk
             path.unlink()

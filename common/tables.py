@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -21,18 +22,18 @@ def read_table(path, required=(), hint=""):
     Rows are counted from 1, the header apart. Raises UserError: no such file, not UTF-8, broken quoting, a row with
     another number of fields than the header, a missing or doubled column (`hint` says how to mend that), no rows.
     """
-    text = _decode(Path(path))
-    delimiter, header = _choose_delimiter(path, text, required)
+    data = _read_utf8(Path(path))
+    delimiter, header = _choose_delimiter(path, data, required)
     missing = [name for name in required if name not in header]
     if missing:
         raise UserError(f"{path} has no column {missing[0]!r}; it has: {', '.join(header)}. {hint}")
-    doubled = [name for name in header if header.count(name) > 1]
-    if doubled:
-        raise UserError(f"{path} has two columns named {doubled[0]!r}")
+    name, count = Counter(header).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{path} has two columns named {name!r}")
 
     rows = []
     try:
-        for row in itertools.islice(_records(text, delimiter), 1, None):
+        for row in itertools.islice(_records(data, delimiter), 1, None):
             if len(row) != len(header):
                 raise UserError(f"{path}, row {len(rows) + 1}: {len(row)} fields where the header has {len(header)}")
             rows.append(row)
@@ -45,7 +46,7 @@ def read_table(path, required=(), hint=""):
 
 def read_headerless(path, columns, delimiter, quotechar):
     """Read a CSV file without a header into the named columns (10kGNAD's original files). Raises as `read_table`."""
-    rows = list(_records(_decode(Path(path)), delimiter, quotechar, strict=False))
+    rows = list(_records(_read_utf8(Path(path)), delimiter, quotechar, strict=False))
     for number, row in enumerate(rows, 1):
         if len(row) != len(columns):
             raise UserError(f"{path}, row {number}: {len(row)} fields where {len(columns)} are expected")
@@ -71,7 +72,8 @@ def check_ids(path, ids):
         first_seen[value] = number
 
 
-def _decode(path):
+def _read_utf8(path):
+    """The bytes of a file, checked to be UTF-8 without NUL; its text would take two to four times the memory."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -86,21 +88,22 @@ def _decode(path):
         raise UserError(f"{path}, line {line}: a NUL byte; the file is damaged or not a CSV")
     if not text.strip():
         raise UserError(f"{path} is empty")
-    return text
+    return data
 
 
-def _records(text, delimiter, quotechar='"', strict=True):
-    """The records of a CSV text, blank lines left out, every field NFC-normalised."""
-    for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar, strict=strict):
+def _records(data, delimiter, quotechar='"', strict=True):
+    """The records of a CSV file's bytes, blank lines left out, every field NFC-normalised."""
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")  # a StringIO takes 4 bytes a character
+    for row in csv.reader(text, delimiter=delimiter, quotechar=quotechar, strict=strict):
         if row:  # fields, not the text, are normalised: NFC makes a semicolon of the Greek question mark
             yield [unicodedata.normalize("NFC", field) for field in row]
 
 
-def _choose_delimiter(path, text, required):
+def _choose_delimiter(path, data, required):
     """The delimiter that finds the most required columns, then also fits the first row, then gives the most columns."""
     headers, ranks = {}, {}
     for delimiter in DELIMITERS:
-        records = _records(text, delimiter)
+        records = _records(data, delimiter)
         try:
             headers[delimiter] = header = [name.strip() for name in next(records)]
         except csv.Error:

@@ -2,13 +2,23 @@
 
 import argparse
 import os
+import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.cli import Interrupted, Parser, StopSignals, UserError, add_data_options, exit_codes, number
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = (
+    "train.py", "train_ensemble.py", "create_ensemble_submission.py", "find_label_issues.py",
+    "create_confusion_matrix.py", "data/gnad10/prepare.py", "data/kaggle/prepare.py", "models/starter/distill.py",
+)  # fmt: skip
 
 
 def ends(error):
@@ -90,20 +100,40 @@ def test_a_reader_that_has_gone_is_no_defect(monkeypatch):
 def test_signals_ask_the_loop_to_end_and_are_given_back():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     for signum in (signal.SIGTERM, signal.SIGINT):
-        with StopSignals() as stop:
+        with pytest.raises(Interrupted, match="saved"), StopSignals() as stop:
             assert not stop.requested
             os.kill(os.getpid(), signum)
             assert stop.requested
+            raise Interrupted("saved")
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_that_the_loop_did_not_see_is_not_forgotten(signum):
+    with pytest.raises(KeyboardInterrupt), StopSignals():
+        os.kill(os.getpid(), signum)  # in its last step
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_outside_the_loop_is_one_line_too(capsys, signum):
+    @exit_codes
+    def main(argv=None):
+        os.kill(os.getpid(), signum)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert main() == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_a_second_ctrl_c_does_not_wait():
-    with StopSignals() as stop:
+    with pytest.raises(KeyboardInterrupt, match="late"), StopSignals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # a machine that repeats itself
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt("late")
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
@@ -157,7 +187,7 @@ def test_impossible_numbers_are_refused(parse, text, message):
 
 
 def make_parser():
-    parser = Parser(prog="train.py", description="Train.\n\n    train.py --data x   # as it is")
+    parser = Parser("Train.\n\n    python train.py --data x   # as it is\n    python train.py\n\nMore\nof it.\n")
     parser.add_argument("--epochs", type=number(int, 1), default=3, help="how often")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="draws")
     parser.add_argument("--dropout", type=number(float, 0, 1), default=0.0, help="share")
@@ -181,10 +211,28 @@ def test_help_shows_defaults(capsys):
         assert hidden not in text
 
 
-def test_help_keeps_the_layout_of_examples(capsys):
+def test_help_begins_with_what_the_script_does_and_ends_with_examples(capsys):
     with pytest.raises(SystemExit):
         make_parser().parse_args(["--help"])
-    assert "\n    train.py --data x   # as it is\n" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert text.startswith("Train.\n\nusage: python train.py [options]\n\nMore of it.\n\n")
+    assert text.endswith("\n\nexamples:\n    python train.py --data x   # as it is\n    python train.py\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_help_of_every_script_fits_a_terminal(script):
+    done = subprocess.run([sys.executable, str(ROOT / script), "--help"], env=os.environ | {"COLUMNS": "80"},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].endswith(".") and lines[1] == "" and lines[2].startswith(f"usage: python {script} ")
+    examples = lines[lines.index("examples:") + 1 :]
+    assert len(examples) >= 2
+    for example in examples:
+        assert example.startswith("    ") and f" {script}" in example
+        named = re.findall(r"--[a-z-]+", example.split("#")[0].split(script)[1])
+        for option in named:  # the examples are of options that there are
+            assert any(re.match(rf"  .*{option}\b", line) for line in lines[: -len(examples)])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.cli import UserError
@@ -88,7 +88,6 @@ def predictions(draw):
 
 
 @given(table=predictions())
-@settings(deadline=None)
 def test_what_is_written_comes_back_bit_for_bit(file, table):
     write_predictions(file, table)
     assert_same(read_predictions(file), table)
@@ -165,7 +164,6 @@ def test_predicted_class():
 
 
 @given(table=predictions(), data=st.data())
-@settings(deadline=None)
 def test_rows_and_classes_are_matched_by_name(table, data):
     rows = data.draw(st.permutations(range(len(table.ids))))
     columns = data.draw(st.permutations(range(len(table.classes))))

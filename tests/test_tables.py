@@ -6,7 +6,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.cli import UserError
@@ -128,7 +128,6 @@ names = st.one_of(cells, tricky).map(lambda name: nfc(name).strip())
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     bom=st.booleans(),
 )
-@settings(deadline=None)
 def test_whatever_a_csv_writer_writes_reads_back(file, extra, data, delimiter, end, quoting, bom):
     header = ["id", "text", *extra]
     row = st.lists(st.one_of(cells, tricky), min_size=len(header), max_size=len(header))

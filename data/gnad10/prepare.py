@@ -1,9 +1,10 @@
-"""Fill data/gnad10: Ten Thousand German News Articles, fetched from the hub or made from the original files.
+"""Fill data/gnad10 from the hub or from the original files of 10kGNAD.
 
     python data/gnad10/prepare.py
     python data/gnad10/prepare.py --from-folder ~/10kGNAD
 
-The official split, 9,245 training and 1,028 test rows; rows per class are checked before anything is written.
+Ten Thousand German News Articles in the official split, 9,245 training and 1,028 test rows; rows per class are checked
+before anything is written.
 """
 
 import sys
@@ -51,12 +52,12 @@ def main(argv=None):
 
 
 def parse_options(argv):
-    paragraphs = __doc__.split("\n\n")
-    parser = Parser(description=f"{paragraphs[0]}\n\n{paragraphs[2]}", epilog=f"examples:\n{paragraphs[1]}")
-    parser.add_argument("--from-folder", type=Path, metavar="FOLDER",
-                        help="folder with the original train.csv and test.csv (github.com/tblock/10kGNAD); "
-                             "default: fetch from the hub")  # fmt: skip
-    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files of an earlier call")
+    parser = Parser(__doc__)
+    group = parser.add_argument_group("source and output")
+    group.add_argument("--from-folder", type=Path, metavar="FOLDER",
+                       help="folder with the original train.csv and test.csv (github.com/tblock/10kGNAD); "
+                            "default: fetch from the hub")  # fmt: skip
+    group.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files of an earlier call")
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,7 @@
-"""Fill data/kaggle with the competition's files, by the Kaggle client or from the zip that the browser saved.
+"""Fill data/kaggle with the competition's files, by the Kaggle client or a zip.
 
     python data/kaggle/prepare.py
-    python data/kaggle/prepare.py --zip ~/Downloads/lnu-deep-learn-2-text-classification-2025.zip
+    python data/kaggle/prepare.py --zip competition.zip  # saved in the browser
 
 The client needs a Kaggle token, and an account that has joined the competition. The files are checked before they
 are moved in place; what is there already is kept, unless --overwrite.
@@ -50,15 +50,15 @@ def main(argv=None):
 
 
 def parse_options(argv):
-    paragraphs = __doc__.split("\n\n")
-    parser = Parser(description=f"{paragraphs[0]}\n\n{paragraphs[2]}", epilog=f"examples:\n{paragraphs[1]}")
+    parser = Parser(__doc__)
     group = parser.add_argument_group("source")
     group.add_argument("--zip", type=Path, metavar="FILE", help="the competition's zip; default: ask the Kaggle client")
     group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="what the Kaggle client downloads")
     group = parser.add_argument_group("columns, should the competition's differ (give them to the other scripts too)")
     group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
     add_label_columns(group)
-    parser.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files that are there")
+    group = parser.add_argument_group("output")
+    group.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files that are there")
     return parser.parse_args(argv)
 
 

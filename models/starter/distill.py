@@ -1,8 +1,8 @@
-"""Make the starter encoder: distil a small German BERT from a multilingual teacher.
+"""Make the starter encoder: distil a small German BERT from a larger teacher.
 
-    python models/starter/distill.py --corpus german.txt --rows 48000     # the shipped model
-    python models/starter/distill.py --corpus german.txt --rows 200 --epochs 1 --work w --output s  # a trial
-    python models/starter/distill.py --probe data/kaggle/train.csv        # only measure the model in --output
+    python models/starter/distill.py --corpus german.txt --rows 48000  # shipped
+    python models/starter/distill.py --corpus german.txt --rows 200 --output t
+    python models/starter/distill.py --probe data/kaggle/train.csv  # measure it
 
 Five steps: cut the teacher's vocabulary to German; lay the corpus out in rows of tokens; let the teacher read every
 row once and keep its answers; train the student to predict what the teacher saw in each token and in each text;
@@ -10,7 +10,6 @@ write the student as float16. The same command again goes on where it was interr
 weights. README.md has times and figures.
 """
 
-import argparse
 import json
 import math
 import os
@@ -18,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 from pickle import UnpicklingError
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))  # a script's own folder is all that python adds
 
 import numpy as np
 import targets as T
@@ -27,6 +28,8 @@ from student import Objective, build_student
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from common.cli import Parser, exit_codes
+
 HERE = Path(__file__).resolve().parent
 MAX_TOKENS = 512
 # Options that do not change the weights, or whose change keep_settings finds elsewhere.
@@ -34,50 +37,98 @@ NOT_RECIPE = {"corpus", "teacher", "work", "run", "output", "device", "precision
 
 
 def parse_args(argv):
-    p = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    p = Parser(__doc__)
+    g = p.add_argument_group("data")
+    g.add_argument(
+        "--teacher",
+        metavar="NAME_OR_FOLDER",
+        default="intfloat/multilingual-e5-small",
+        help="hub id or folder; its tokenizer must be unigram",
     )
-    # Data
-    p.add_argument("--teacher", default="intfloat/multilingual-e5-small", help="folder or hub id; unigram tokenizer")
-    p.add_argument("--corpus", type=Path, help="UTF-8 text, one paragraph a line")
-    p.add_argument("--prefix", default="", help="text that the teacher reads before every row")
-    p.add_argument("--vocab-size", type=int, default=12000, help="pieces kept; 16000 save only 2 %% of the tokens")
-    p.add_argument("--join-rate", type=float, default=0.1, help="share of rows that join paragraphs up to 512 tokens")
-    p.add_argument("--rows", type=int, help="use only this many rows instead of all")
-    # Student
-    p.add_argument("--layers", type=int, default=1, help="transformer layers")
-    p.add_argument("--hidden", type=int, default=384, help="width, at most the teacher's; here its own")
-    p.add_argument("--ffn", type=int, default=384, help="width of the feed-forward part")
-    p.add_argument("--heads", type=int, default=6, help="attention heads")
-    p.add_argument("--init", choices=["embeddings", "random"], default="embeddings", help="start from the teacher's")
-    # Objective: weights of the losses
-    p.add_argument("--token-weight", type=float, default=1.0, help="match of each token's hidden state")
-    p.add_argument("--text-weight", type=float, default=1.0, help="match of the mean over the text")
-    p.add_argument("--similarity-weight", type=float, default=0.0, help="match of the cosines within a batch")
-    p.add_argument("--whiten", type=float, default=0.0, help="0: text targets as they are, 1: all directions equal")
-    p.add_argument("--mask-rate", type=float, default=0.0, help="share of the student's tokens that <mask> replaces")
-    # Optimization
-    p.add_argument("--epochs", type=int, default=5, help="passes over the rows")
-    p.add_argument("--batch-tokens", type=int, default=2048, help="tokens in a batch; many small steps learn faster")
-    p.add_argument("--lr", type=float, default=1e-3, help="peak learning rate; falls linearly to zero")
-    p.add_argument("--seed", type=int, default=0, help="decides rows, batches, masks and random weights")
-    # Running
-    p.add_argument("--precision", choices=["float32", "bfloat16"], help="default: bfloat16 on CUDA, else float32")
-    p.add_argument(
+    g.add_argument("--corpus", type=Path, metavar="FILE", help="UTF-8 text, one paragraph a line")
+    g.add_argument(
+        "--prefix", metavar="TEXT", default="", help="text that the teacher reads before every row (default: none)"
+    )
+    g.add_argument(
+        "--vocab-size", type=int, metavar="N", default=12000, help="pieces kept; 16000 save only 2 %% of the tokens"
+    )
+    g.add_argument(
+        "--join-rate", type=float, metavar="X", default=0.1, help="share of rows that join paragraphs up to 512 tokens"
+    )
+    g.add_argument("--rows", type=int, metavar="N", help="use only this many rows instead of all")
+    g = p.add_argument_group("student")
+    g.add_argument("--layers", type=int, metavar="N", default=1, help="transformer layers")
+    g.add_argument("--hidden", type=int, metavar="N", default=384, help="width, at most the teacher's; here its own")
+    g.add_argument("--ffn", type=int, metavar="N", default=384, help="width of the feed-forward part")
+    g.add_argument("--heads", type=int, metavar="N", default=6, help="attention heads")
+    g.add_argument(
+        "--init",
+        choices=["embeddings", "random"],
+        default="embeddings",
+        help="what word and position embeddings start from",
+    )
+    g = p.add_argument_group("losses")
+    g.add_argument(
+        "--token-weight", type=float, metavar="X", default=1.0, help="weight of the match of each token's hidden state"
+    )
+    g.add_argument(
+        "--text-weight", type=float, metavar="X", default=1.0, help="weight of the match of the mean over the text"
+    )
+    g.add_argument(
+        "--similarity-weight",
+        type=float,
+        metavar="X",
+        default=0.0,
+        help="weight of the match of the cosines within a batch",
+    )
+    g.add_argument(
+        "--whiten", type=float, metavar="X", default=0.0, help="0: text targets as they are, 1: all directions equal"
+    )
+    g.add_argument(
+        "--mask-rate", type=float, metavar="X", default=0.0, help="share of the student's tokens that <mask> replaces"
+    )
+    g = p.add_argument_group("optimization")
+    g.add_argument("--epochs", type=int, metavar="N", default=5, help="passes over the rows")
+    g.add_argument(
+        "--batch-tokens", type=int, metavar="N", default=2048, help="tokens in a batch; many small steps learn faster"
+    )
+    g.add_argument("--lr", type=float, metavar="X", default=1e-3, help="peak learning rate; falls linearly to zero")
+    g.add_argument("--seed", type=int, metavar="N", default=0, help="decides rows, batches, masks and random weights")
+    g = p.add_argument_group("running")
+    g.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="of matrix products (default: bfloat16 on CUDA, else float32)",
+    )
+    g.add_argument(
         "--device",
         choices=["cpu", "cuda"],
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="where to compute",
     )
-    p.add_argument("--threads", type=int, help="CPU threads; default torch's choice")
-    p.add_argument("--work", type=Path, default=Path("runs/starter"), help="teacher's answers, 384 bytes a token")
-    p.add_argument("--run", type=Path, help="checkpoint and log; default WORK/student")
-    p.add_argument("--save-minutes", type=float, default=5, help="time between checkpoints")
-    p.add_argument("--output", type=Path, default=HERE, help="where the model files go")
-    p.add_argument("--probe", type=Path, help="only measure: train.csv (text, label) for a linear probe of --output")
+    g.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    g.add_argument(
+        "--work", type=Path, metavar="FOLDER", default=Path("runs/starter"), help="teacher's answers, 384 bytes a token"
+    )
+    g.add_argument("--run", type=Path, metavar="FOLDER", help="checkpoint and log (default: student in --work)")
+    g.add_argument("--save-minutes", type=float, metavar="X", default=5, help="time between checkpoints")
+    g.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        default=HERE,
+        help="where the model files go (default: the script's folder)",
+    )
+    g.add_argument(
+        "--probe",
+        type=Path,
+        metavar="CSV",
+        help="only measure the model in --output, by a linear probe on this train.csv",
+    )
     return p.parse_args(argv)
 
 
+@exit_codes
 def main(argv=None):
     args = parse_args(argv)
     if args.threads:
