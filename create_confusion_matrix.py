@@ -1,7 +1,7 @@
-"""Show where a model errs: confusion matrix, scores per class, calibration, and two models side by side.
+"""Show where a model errs: confusion matrix, scores per class, calibration.
 
-    python create_confusion_matrix.py --run gbert-gnad10
-    python create_confusion_matrix.py --predictions valid.csv --labels gold.csv --compare other.csv --output figures
+    python create_confusion_matrix.py --run run-a --compare run-b
+    python create_confusion_matrix.py --predictions valid.csv --labels gold.csv
 
 Works on prediction files, a run's or another tool's. Of a run it takes predictions/oof.csv where there is one, else
 valid.csv, else test.csv where that has labels. Scores are scikit-learn's, with 95 % bootstrap intervals.
@@ -15,9 +15,17 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from common.cli import Parser, UserError, add_label_columns, exit_codes, number
+from common.cli import Parser, UserError, add_label_columns, exit_codes, number, wrap
 from common.data import read_labels
-from common.evaluation import calibration, compare, evaluate, per_class_table, similarity_order, top_confusions
+from common.evaluation import (
+    calibration,
+    compare,
+    evaluate,
+    per_class_table,
+    recalibrate,
+    similarity_order,
+    top_confusions,
+)
 from common.files import write_json, write_text
 from common.predictions import align, read_predictions
 from common.runs import check_run, complete_runs
@@ -43,8 +51,10 @@ def main(argv=None):
     confusions = top_confusions(predictions)
     scores = evaluate(predictions, options.bins, **sampling)
     _, bins = calibration(predictions, options.bins)
+    scaling, recalibrated = recalibrate(predictions, options.bins)
     metrics = {"predictions": str(path), "labels": str(options.labels or path), "rows": len(labels), "classes": classes}
-    metrics |= {**scores, "calibration_bins": options.bins, "bootstrap": {"level": 0.95, **sampling}}
+    metrics |= {**scores, "recalibrated": scaling, "calibration_bins": options.bins}
+    metrics |= {"bootstrap": {"level": 0.95, **sampling}}
     if other:
         difference = compare(predictions, other, **sampling)
         metrics["comparison"] = {"other": str(other_path), **evaluate(other, options.bins, **sampling), **difference}
@@ -57,7 +67,9 @@ def main(argv=None):
     figures = {
         "confusion_matrix.png": matrix_plots.draw_matrix(counts, classes, order, title),
         "per_class_metrics.png": matrix_plots.draw_per_class(per_class, title),
-        "reliability.png": matrix_plots.draw_reliability(bins, scores["expected_calibration_error"], title),
+        "reliability.png": matrix_plots.draw_reliability(
+            bins, scores["expected_calibration_error"], title, scaling and calibration(recalibrated, options.bins)[1]
+        ),
     }
     if other:
         figures["comparison.png"] = matrix_plots.draw_comparison(
@@ -80,13 +92,12 @@ def main(argv=None):
     write_json(folder / "metrics.json", metrics)
 
     report(metrics, per_class, confusions)
-    print(f"\nwritten to {folder}/: {', '.join([*figures, *tables, 'metrics.json'])}")
+    print("\n" + wrap(f"written to {folder}/: {', '.join([*figures, *tables, 'metrics.json'])}"))
     return 0
 
 
 def parse_options(argv):
-    paragraphs = __doc__.split("\n\n")
-    parser = Parser(description=f"{paragraphs[0]}\n\n{paragraphs[2]}", epilog=f"examples:\n{paragraphs[1]}")
+    parser = Parser(__doc__)
 
     group = parser.add_argument_group("what is scored (default: the newest complete run with labelled predictions)")
     source = group.add_mutually_exclusive_group()
@@ -131,7 +142,9 @@ def find_predictions(options):
         path, predictions = next(labelled, (None, None))
         if path is None:
             where = f"run {folders[0]}" if options.run else "no complete run below runs/"
-            raise UserError(f"{where} has {'no ' * bool(options.run)}predictions with labels; give --predictions CSV")
+            or_train = "" if options.run else ", or run train.py"
+            raise UserError(f"{where} has {'no ' * bool(options.run)}predictions with labels; "
+                            f"give --predictions CSV{or_train}")  # fmt: skip
         folder = path.parent.parent / "confusion_matrix"
     print(f"{path}{'' if options.predictions or options.run else ' (the newest run with labels)'}")
 
@@ -184,10 +197,14 @@ def report(metrics, per_class, confusions):
             )
         print(line)
     print(f"  {'calibration error':<20}{metrics['expected_calibration_error']:6.1%}")
+    if scaling := metrics["recalibrated"]:
+        print(f"  {'at temperature':<20}{scaling['temperature']:6.2f} it would be "
+              f"{scaling['expected_calibration_error']:.1%} (cross-fitted)")  # fmt: skip
     if comparison:
         test = comparison["mcnemar"]
-        print(f"  {test['only_this_right']} rows are right here only, {test['only_other_right']} in "
-              f"{comparison['other']} only: p = {test['p_value']:.3g} (McNemar's exact test)")  # fmt: skip
+        print(f"  {test['only_this_right']} rows are right here only, {test['only_other_right']} there only: "
+              f"p = {test['p_value']:.3g} (McNemar's exact test)")  # fmt: skip
+        print(f"  there: {comparison['other']}")
 
 
 def shown_interval(scores, key, spec):

@@ -77,8 +77,11 @@ def draw_per_class(table, title):
     return figure
 
 
-def draw_reliability(table, error, title):
-    """Accuracy against confidence, and how many rows lie at each confidence; `table` is calibration()'s."""
+def draw_reliability(table, error, title, recalibrated=None):
+    """Accuracy against confidence, and how many rows lie at each confidence; `table` is calibration()'s.
+
+    `recalibrated` is the same table with a fitted temperature, drawn beside it where there is one.
+    """
     figure, (axis, histogram) = plt.subplots(
         2, 1, figsize=(6.4, 6.8), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
@@ -90,6 +93,9 @@ def draw_reliability(table, error, title):
         yerr=[np.maximum(table["accuracy"] - low, 0), np.maximum(high - table["accuracy"], 0)],
         label="predictions, 95% interval",
     )  # fmt: skip
+    if recalibrated is not None:
+        axis.plot(recalibrated["confidence"], recalibrated["accuracy"], "s", ms=5, mfc="none", color=COLOURS[1],
+                  label="with fitted temperature")  # fmt: skip
     axis.set(ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
     histogram.bar(table["low"], table["rows"], width=table["high"] - table["low"], align="edge", color=COLOURS[0])
     histogram.set(xlabel="confidence (highest probability)", ylabel="rows")
@@ -97,7 +103,7 @@ def draw_reliability(table, error, title):
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(PercentFormatter(1, decimals=0))
     _set_title(figure, f"{title}\nexpected calibration error {error:.1%}")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -1,5 +1,7 @@
 """Figures: one style for all of them, and the learning curves that training draws."""
 
+import warnings
+
 import matplotlib
 
 matplotlib.use("Agg")  # no display needed
@@ -30,7 +32,8 @@ sns.set_theme(
 
 def save_figure(figure, path):
     """Write the figure as PNG and close it."""
-    with whole_file(path) as temporary:
+    with whole_file(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # class names may be emoji: a box stands for them
         figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
 

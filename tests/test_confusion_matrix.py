@@ -173,6 +173,26 @@ def test_rare_classes_do_not_pull_the_interval_off_the_score():
     assert scores["macro_f1"] == 1 and scores["macro_f1_interval"] == [1, 1]
 
 
+def test_temperature_by_hand():
+    sure = np.array([[0.9, 0.1]] * 4)  # right three times of four: 0.75 is honest, and logit(0.9) / logit(0.75) = 2
+    labels = np.array([0, 0, 0, 1])
+    temperature = evaluation.fit_temperature(sure, labels)
+    assert temperature == pytest.approx(2, rel=1e-3)
+    assert evaluation.at_temperature(sure, temperature) == pytest.approx(np.array([[0.75, 0.25]] * 4), abs=1e-3)
+    assert evaluation.at_temperature(np.array([[1.0, 0.0]]), 5.0).sum() == pytest.approx(1)
+
+
+def test_recalibration_is_offered_only_where_it_proves_itself():
+    labels, predicted = list("ab" * 100), list("ab" * 75 + "ba" * 25)
+    scaling, recalibrated = evaluation.recalibrate(certain(labels, predicted, ["a", "b"], confidence=0.99), bins=10)
+    assert scaling["log_loss"] < scaling["log_loss_without"]
+    assert scaling["expected_calibration_error"] < 0.05  # 0.24 without
+    assert (recalibrated.predicted == np.array(predicted)).all()
+    honest = certain(labels, predicted, ["a", "b"], confidence=0.75)
+    assert evaluation.recalibrate(honest, bins=10) == (None, None)
+    assert evaluation.recalibrate(certain(list("ab"), list("ab"), ["a", "b"], 0.6), bins=10) == (None, None)
+
+
 def test_calibration_by_hand_and_by_scikit_learn():
     predictions = certain(list("aabb"), list("abbb"), ["a", "b"], confidence=0.9)  # three of four right
     error, table = evaluation.calibration(predictions, bins=10)
