@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional
 from transformers import AttentionInterface
 
 from common.models import encoder_layers
@@ -145,7 +145,11 @@ def _text_by_text(module, query, key, value, attention_mask, scaling=None, dropo
     for begin, texts, length in runs:
         part = slice(begin, begin + texts * length)
         q, k, v = (x[part].unflatten(0, (texts, length)).transpose(1, 2) for x in (query, key, value))
-        output = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+        if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            # The CPU's fused kernel takes as long in bf16 as in fp32; plain products take half (benchmarks/packing.py)
+            output = functional.dropout((q * scaling @ k.transpose(-1, -2)).softmax(-1), dropout).to(v.dtype) @ v
+        else:
+            output = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None], None
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from common.cli import wrap
 from common.devices import Device, wants_compile
 from common.files import write_json, writing
 from common.metrics import cross_entropy, score
@@ -35,7 +36,8 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
     if arguments.gradient_checkpointing:
         model.activation_checkpointing_enable()
     texts = inputs.encoded["train"].take(train_rows)
-    compiled = wants_compile(arguments.compile, device, model, int(texts.lengths.sum()) * recipe["epochs"])
+    tokens = int(np.minimum(texts.lengths, recipe["max_length"]).sum()) * recipe["epochs"]
+    compiled = wants_compile(arguments.compile, device, model, tokens)
     if device.main:
         write_json(folder / "environment.json", environment() | {
             "device": device.name, "precision": device.precision, "compiled": compiled, "processes": device.processes,
@@ -45,7 +47,7 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
         if held_out is None:
             return {}
         frame, encoded = held_out
-        probabilities = predict(model, encoded, device, "validate")
+        probabilities = predict(model, encoded, device, recipe, "validate")
         scores = score(frame["label"].to_numpy(), _names(probabilities, dataset.classes), dataset.classes)
         return {"valid_loss": cross_entropy(frame["label"], probabilities, dataset.classes),
                 "valid_accuracy": scores["accuracy"], "valid_macro_f1": scores["macro_f1"]}  # fmt: skip
@@ -64,9 +66,9 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
 
     results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
-        results |= {"evaluated_on": "valid"} | _predict_file(folder, "valid", model, *held_out, dataset, device)
+        results |= {"evaluated_on": "valid"} | _predict_file(folder, "valid", model, *held_out, inputs, device)
     if dataset.test is not None:
-        test = _predict_file(folder, "test", model, dataset.test, inputs.encoded["test"], dataset, device)
+        test = _predict_file(folder, "test", model, dataset.test, inputs.encoded["test"], inputs, device)
         results["test"] = test or None
     results |= {
         "train_rows": len(train_rows),
@@ -86,9 +88,10 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
     return results
 
 
-def _predict_file(folder, name, model, frame, encoded, dataset, device):
+def _predict_file(folder, name, model, frame, encoded, inputs, device):
     """Write predictions/<name>.csv; returns the scores where the frame has labels, else an empty dict."""
-    probabilities = predict(model, encoded, device, f"predict {name}")
+    dataset = inputs.dataset
+    probabilities = predict(model, encoded, device, inputs.recipe, f"predict {name}")
     labels = frame["label"].to_numpy() if "label" in frame else None
     if device.main:
         write_predictions(folder / "predictions" / f"{name}.csv",
@@ -126,23 +129,29 @@ def _names(probabilities, classes):
 
 
 def _epoch_line(record, epochs):
-    line = f"epoch {record['epoch']:.3g}/{epochs}  train loss {record['train_loss']:.4f}"
+    line = f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}  loss {record['train_loss']:.3f}"
     if "valid_loss" in record:
-        line += (f"  valid loss {record['valid_loss']:.4f}  accuracy {record['valid_accuracy']:.2%}"
+        line += (f"  valid {record['valid_loss']:.3f}  accuracy {record['valid_accuracy']:.2%}"
                  f"  macro-F1 {record['valid_macro_f1']:.2%}")  # fmt: skip
     return line + f"  {record['seconds']:.0f} s"
 
 
 def summary_lines(folder, results):
     """The lines that a script ends with: scores with intervals, and where the files are."""
+    lines = score_lines(results)
+    if results["selected_on_validation"]:
+        lines.append(f"       epoch {results['kept_epoch']} was chosen on the validation rows: expect less elsewhere")
+    lines.append(f"speed  {results['tokens_per_second']:,.0f} tokens/s, {results['seconds']:.0f} s of training")
+    lines.append(f"files  {folder}: results.json, learning_curves.png, predictions/, model/")
+    return [wrap(line) for line in lines]
+
+
+def score_lines(results):
+    """A line for the validation rows and one for the test rows, where they have labels."""
     lines = []
     for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):
         if name and scores:
             low, high = scores["accuracy_interval"]
             lines.append(f"{name:<6} accuracy {scores['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}, "
                          f"{scores['rows']:,} rows)  macro-F1 {scores['macro_f1']:.2%}")  # fmt: skip
-    if results["selected_on_validation"]:
-        lines.append(f"       epoch {results['kept_epoch']} was chosen on the validation rows: expect less elsewhere")
-    lines.append(f"speed  {results['tokens_per_second']:,.0f} tokens/s, {results['seconds']:.0f} s of training")
-    lines.append(f"files  {folder}: results.json, learning_curves.png, predictions/, model/")
     return lines

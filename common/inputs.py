@@ -40,14 +40,16 @@ def prepare_inputs(arguments, say):
     recipe["max_length"] = min(recipe["max_length"], tokenizer.model_max_length)
     frames = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
     encoded = {
-        name: encode(tokenizer, frame["text"], recipe["max_length"], f"tokenize {name}")
+        name: encode(tokenizer, frame["text"], progress=f"tokenize {name}")
         for name, frame in frames.items()
         if frame is not None
     }
-    cut = float((encoded["train"].lengths == recipe["max_length"]).mean())
+    lengths = encoded["train"].lengths
+    longer = float((lengths > recipe["max_length"]).mean())
+    reading = "in windows of" if recipe["long_texts"] == "windows" else "cut at"
     say(
         f"{dataset.name}: {len(dataset.train):,} training rows, {len(dataset.classes)} classes, "
-        f"{encoded['train'].lengths.mean():.0f} tokens each, {cut:.0%} of them at the limit of {recipe['max_length']}"
+        f"{lengths.mean():.0f} tokens each, {longer:.0%} {reading} {recipe['max_length']}"
     )
     train_labels, changes = corrected_labels(dataset, arguments)
     if changes:

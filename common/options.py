@@ -20,8 +20,10 @@ MEAN_POOLING = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "moder
 
 def add_training_options(parser):
     """Add what train.py and train_ensemble.py share. A default of None is resolved by `resolve_recipe`."""
-    group = parser.add_argument_group("recipe")
-    group.add_argument("--epochs", type=number(int, 1), help="passes over the training rows (default: by size)")
+    group = parser.add_argument_group("recipe", f"{_describe_sizes()} Some encoders have their own.")
+    group.add_argument(
+        "--epochs", type=number(int, 1), metavar="N", help="passes over the training rows (default: by size)"
+    )
     group.add_argument(
         "--batch-size",
         type=number(int, 1),
@@ -62,7 +64,14 @@ def add_training_options(parser):
         help="gradients are clipped to this norm",
     )
     group.add_argument(
-        "--max-length", type=number(int, 8), default=512, metavar="TOKENS", help="texts are cut to this many tokens"
+        "--max-length", type=number(int, 8), default=512, metavar="TOKENS", help="most tokens read at once"
+    )
+    group.add_argument(
+        "--long-texts",
+        choices=["windows", "head"],
+        default="windows",
+        help="beyond --max-length: windows trains on another part each epoch and predicts by the mean over all parts; "
+        "head reads the beginning alone",
     )
     group.add_argument(
         "--pooling",
@@ -141,7 +150,8 @@ def add_training_options(parser):
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on CPU",
+        help="auto: bf16 on GPUs and CPUs that have it natively, else fp16 on GPUs and fp32 on CPUs; "
+        "CPUs predict in fp32 always",
     )
     group.add_argument(
         "--compile",
@@ -165,6 +175,15 @@ def add_training_options(parser):
                        help="save a checkpoint at least this often, besides every epoch's end")  # fmt: skip
 
 
+def _describe_sizes():
+    """SIZE_DEFAULTS in a sentence."""
+    parts = []
+    for limit, values in SIZE_DEFAULTS:
+        size = "larger ones" if limit == float("inf") else f"up to {limit / 1e6:.0f} M weights" if limit else "tiny"
+        parts.append(f"{size} {values['epochs']} epochs at {values['learning_rate']:g}, batch {values['batch_size']}")
+    return f"By the encoder's size: {'; '.join(parts)}."
+
+
 def _attention_dropout(text):
     return None if text == "checkpoint" else number(float, 0, 0.9)(text)
 
@@ -179,8 +198,8 @@ def resolve_recipe(arguments, identity):
     if arguments.model in MODELS:
         defaults |= MODELS[arguments.model].defaults
     names = ("epochs", "batch_size", "learning_rate", "head_factor", "weight_decay", "warmup", "max_grad_norm",
-             "max_length", "pooling", "dropout", "attention_dropout", "label_smoothing", "class_weights", "keep",
-             "valid_fraction", "split_seed", "max_train_rows", "max_steps")  # fmt: skip
+             "max_length", "long_texts", "pooling", "dropout", "attention_dropout", "label_smoothing", "class_weights",
+             "keep", "valid_fraction", "split_seed", "max_train_rows", "max_steps")  # fmt: skip
     recipe = {name: getattr(arguments, name) for name in names}
     for name, value in defaults.items():
         if recipe[name] is None:

@@ -22,7 +22,7 @@ MODELS = {
     "starter": Spec(
         str(STARTER_FOLDER),
         "CC BY-SA 4.0, see its card",
-        defaults={"learning_rate": 1e-3, "epochs": 8, "head_factor": 1.0},
+        defaults={"learning_rate": 5e-4, "epochs": 8, "head_factor": 1.0},
     ),
     "gbert-base": Spec("deepset/gbert-base", "MIT"),
     "gbert-large": Spec("deepset/gbert-large", "MIT"),

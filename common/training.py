@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from common.batching import TokenStore, deal_batches, split_by_length
+from common.batching import TokenStore, cover_with_windows, cut_heads, deal_batches, draw_windows, split_by_length
 from common.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from common.cli import Interrupted, StopSignals, UserError
 from common.devices import microbatch_budget, sum_over_processes
@@ -36,21 +36,22 @@ class Fit:
 
 
 def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, microbatch_tokens=None, compiled=False,
-        checkpoint_minutes=10.0, say=print):  # fmt: skip
-    """Train `model` in place on `texts` (Encoded) with class numbers `labels` [texts] (a NumPy int array).
+        checkpoint_minutes=10.0, say=print, step_type=None):  # fmt: skip
+    """Train `model` in place on `texts` (Encoded, whole) with class numbers `labels` [texts] (a NumPy int array).
 
     `recipe` is that of common/options.py. After each epoch `evaluate()` returns a dict with valid_loss,
     valid_accuracy and valid_macro_f1, or an empty one; `log(record)` takes every record of metrics.jsonl, and
     first {"event": "start", "step"}: what was logged after that step will come again.
     Checkpoints are kept in `folder`, an existing one is continued. Under torchrun every process calls this alike.
+    `step_type` replaces Step where benchmarks/recipes.py tries another kind of step.
     Raises UserError for a loss that is not finite, Interrupted after SIGINT or SIGTERM (a checkpoint is saved first).
     """
     model.to(device.device)
     if compiled:
         compile_layers(model)
-    step = _Step(model, texts, labels, recipe, seed, device, say)
     steps_per_epoch = math.ceil(len(labels) / recipe["batch_size"])
     total_steps = min(recipe["epochs"] * steps_per_epoch, recipe["max_steps"] or recipe["epochs"] * steps_per_epoch)
+    step = (step_type or Step)(model, texts, labels, recipe, seed, device, say)
     best_weights = folder / "best.safetensors"
     state = {"step": 0, "tokens": 0, "seconds": 0.0, "losses": [], "epoch_loss": 0.0, "best": None,
              "budget": microbatch_tokens or microbatch_budget(model, device)}  # fmt: skip
@@ -66,6 +67,7 @@ def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, mi
                disable=None if device.main else True)  # fmt: skip
     with bar, StopSignals() as stop:
         for epoch, position, rows in _schedule(state["step"], total_steps, len(labels), recipe["batch_size"], seed):
+            step.begin_epoch(epoch)
             rate = learning_rate_factor(state["step"], total_steps, recipe["warmup"])
             state["budget"] = step(state["step"], rows, rate, state["budget"])
             state["step"] += 1
@@ -95,7 +97,7 @@ def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, mi
             state["seconds"] = time.monotonic() - begin
             stops = stop.requested and (device.processes == 1 or epoch_ends or state["step"] % LOG_EVERY == 0)
             due = time.monotonic() - saved > 60 * checkpoint_minutes
-            if state["step"] < total_steps and (epoch_ends or due or stops):
+            if stops or (state["step"] < total_steps and (epoch_ends or due)):
                 state["losses"] += step.read_losses(stop) if device.processes == 1 else []
                 if device.main:
                     save_checkpoint(folder, model, step.optimizer, state, step.scaler)
@@ -119,12 +121,12 @@ def _schedule(start, stop, rows, batch_size, seed):
         yield epoch, position, batches[position]
 
 
-class _Step:
+class Step:
     """One optimizer step: forward and backward in microbatches, clip, update; and what these need again and again."""
 
     def __init__(self, model, texts, labels, recipe, seed, device, say):
         self.model, self.recipe, self.seed, self.device, self.say = model, recipe, seed, device, say
-        self.store = TokenStore(texts, device.device)
+        self.texts, self.store, self.epoch = texts, None, None
         self.path = choose_path(model, device)
         self.optimizer = make_optimizer(model, recipe)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -134,6 +136,16 @@ class _Step:
         self.class_weights = torch.from_numpy(weights).float().to(device.device)
         self.labels = torch.tensor(labels, device=device.device)
         self.losses = []
+
+    def begin_epoch(self, epoch):
+        """Choose what of each text this epoch reads: it depends on (seed, epoch) alone. Cheap within an epoch."""
+        if epoch == self.epoch:
+            return
+        max_length, windows = self.recipe["max_length"], self.recipe["long_texts"] == "windows"
+        if self.store is None or (windows and self.texts.lengths.max() > max_length):
+            read = draw_windows(self.texts, max_length, self.seed, epoch) if windows else None
+            self.store = TokenStore(read or cut_heads(self.texts, max_length), self.device.device)
+        self.epoch = epoch
 
     def __call__(self, step, rows, rate, budget):
         """Train on the texts `rows` at `rate` times the peak learning rates; returns the microbatch budget.
@@ -180,13 +192,21 @@ class _Step:
         total = torch.zeros((), device=self.device.device)
         lengths, padded = self.store.lengths, self.path == "padded"
         for micro in split_by_length(share if len(share) else rows[:1], lengths, budget, padded):
-            with self.device.autocast():
-                logits = compute_logits(self.model, self.store.gather(micro), self.path)
-            loss = F.cross_entropy(logits.float(), self.labels[micro], self.class_weights, reduction="sum",
-                                   label_smoothing=self.recipe["label_smoothing"]) * (scale / normaliser)  # fmt: skip
+            loss = self.loss(micro) * (scale / normaliser)
             (self.scaler.scale(loss) if self.scaler else loss).backward()
             total += loss.detach()
         self.losses.append(total)
+
+    def loss(self, rows):
+        """The summed loss of a microbatch."""
+        logits = self.logits(rows)
+        return F.cross_entropy(logits, self.labels[rows], self.class_weights, reduction="sum",
+                               label_smoothing=self.recipe["label_smoothing"])  # fmt: skip
+
+    def logits(self, rows):
+        """Logits of the texts `rows`, [texts, classes] float32."""
+        with self.device.autocast():
+            return compute_logits(self.model, self.store.gather(rows), self.path).float()
 
     def read_losses(self, stop):
         """The batch losses since the last call, as floats; the processes also agree here on whether to stop."""
@@ -200,26 +220,35 @@ class _Step:
 
 
 @torch.inference_mode()
-def predict(model, texts, device, progress="predict"):
+def predict(model, texts, device, recipe=None, progress="predict"):
     """Class probabilities of `texts` (Encoded), [texts, classes] float32, in their order.
 
-    Computed from long to short, in microbatches; under torchrun every process computes a share and gets all.
+    `recipe` says how long texts are read (its max_length and long_texts): cut, or in windows whose probabilities are
+    averaged; without it they are taken as they are. Computed from long to short, in microbatches; under torchrun
+    every process computes a share and gets all.
     """
     model.to(device.device).eval()
+    owner = np.arange(len(texts.lengths))
+    if recipe and recipe["long_texts"] == "windows":
+        texts, owner = cover_with_windows(texts, recipe["max_length"])
+    elif recipe:
+        texts = cut_heads(texts, recipe["max_length"])
     store = TokenStore(texts, device.device)
     path = choose_path(model, device)
-    rows = np.arange(len(store.lengths))[device.rank :: device.processes]
+    parts = np.arange(len(owner))[device.rank :: device.processes]
     budget = microbatch_budget(model, device, training=False)
-    probabilities = torch.zeros(len(store.lengths), model.config.num_labels, device=device.device)
-    bar = tqdm(total=len(rows), desc=progress, unit="text", leave=False, disable=None if device.main else True)
+    counts = torch.from_numpy(np.bincount(owner)).to(device.device)
+    probabilities = torch.zeros(len(counts), model.config.num_labels, device=device.device)
+    bar = tqdm(total=len(parts), desc=progress, unit="text", leave=False, disable=None if device.main else True)
     with bar, device.autocast():
-        for micro in split_by_length(rows, store.lengths, budget, path == "padded"):
+        for micro in split_by_length(parts, store.lengths, budget, path == "padded"):
             logits = compute_logits(model, store.gather(micro), path)
-            probabilities[torch.from_numpy(micro).to(device.device)] = logits.float().softmax(dim=-1)
+            rows = torch.from_numpy(owner[micro]).to(device.device)
+            probabilities.index_add_(0, rows, logits.float().softmax(dim=-1))
             bar.update(len(micro))
     if device.processes > 1:
         sum_over_processes([probabilities])
-    return probabilities.cpu().numpy()
+    return (probabilities / counts[:, None]).cpu().numpy()
 
 
 def make_optimizer(model, recipe):

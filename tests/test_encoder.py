@@ -90,6 +90,21 @@ def test_packed_gradients_equal_the_librarys(pooling):
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-5, msg=name)
 
 
+def test_bf16_attention_on_a_cpu_stays_close_to_fp32():
+    """It takes another way than fp32: see _text_by_text."""
+    encoded, found = texts(5, 9, 9), []
+    for precision in ("fp32", "bf16"):
+        model = make("bert").eval()
+        with Device(torch.device("cpu"), precision).autocast():
+            batch = TokenStore(encoded, torch.device("cpu")).gather(np.arange(3))
+            logits = compute_logits(model, batch, "packed").float()
+        logits.square().sum().backward()
+        found.append((logits.detach(), model.base_model.encoder.layer[0].attention.self.query.weight.grad))
+    for exact, rounded in zip(*found, strict=True):
+        assert not torch.equal(exact, rounded)
+        torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.03 * float(exact.abs().max()))
+
+
 @torch.no_grad()
 def test_mean_pooling_layer_is_the_mean():
     model = make("bert")

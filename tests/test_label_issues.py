@@ -363,6 +363,7 @@ def test_argilla_export(folder):
     # vectors, as Dataset.records.to_json writes and from_json reads them; rg.Settings.from_json
     files, table = export(folder, "argilla")
     assert set(files) == {"argilla_records.json", "argilla_settings.json"}
+    assert all(text.isascii() for text in files.values())  # Argilla reads them in the encoding of the system
     records, settings = json.loads(files["argilla_records.json"]), json.loads(files["argilla_settings.json"])
     suggestion = {"value": set(CLASSES), "score": float, "agent": str}
     metadata = {"rank": int, "label_quality": float, "issue": [str]}

@@ -202,6 +202,13 @@ def test_filter_and_search(page):
     page.choose("kind", "outlier")
     assert page.shown == [6]
     page.choose("kind", "")
+    page.run("document.getElementById('kind').focus()")
+    changed = "document.getElementById('kind').dispatchEvent(new Event(arguments[0]))"
+    page.run(changed, "change")
+    assert page.run("return document.activeElement.id") == "kind", "chosen with the keyboard: it stays there"
+    page.run(changed, "pointerdown")
+    page.run(changed, "change")
+    assert page.run("return document.activeElement.id") == "list", "chosen with the mouse: keys decide again"
     page.press("/")
     page.press(*"TEXT 6:")  # letters that decide elsewhere are typed here
     assert page.shown == [7] and page.text("progress-text") == "1 of 8 decided"
@@ -236,6 +243,12 @@ def test_the_keyboard_alone(page, browser):
         focused.append(page.run("return document.activeElement.id"))
     order = ["help-button", "pair", "kind", "state", "search", "list", "detail", "keep", "accept", "choose", "exclude"]
     assert [name for name in focused if name in order][: len(order)] == order
+    page.run("document.getElementById('list').focus()")
+    for repeat in (False, True, True):
+        held = {"type": "keyDown", "key": "k", "text": "k", "autoRepeat": repeat}
+        browser.execute_cdp_cmd("Input.dispatchKeyEvent", held)
+    assert page.text("progress-text") == "1 of 8 decided", "a key that is held down decides once"
+    page.press("u")
     page.run("document.getElementById('keys-on').click()")  # single keys can be turned off, as WCAG 2.1.4 asks
     page.run("document.getElementById('list').focus()")
     page.press("k")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import common.training as training
-from common.batching import encode
+from common.batching import Encoded, encode
 from common.checkpoints import load_checkpoint
 from common.cli import Interrupted, UserError
 from common.data import load_dataset
@@ -17,8 +17,8 @@ from common.training import class_weights, fit, learning_rate_factor, make_optim
 
 CPU = Device(torch.device("cpu"), "fp32")
 RECIPE = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "head_factor": 2.0, "weight_decay": 0.01, "warmup": 0.1,
-          "max_grad_norm": 1.0, "label_smoothing": 0.0, "class_weights": "none", "keep": "last",
-          "max_steps": None}  # fmt: skip
+          "max_grad_norm": 1.0, "max_length": 512, "long_texts": "windows", "label_smoothing": 0.0,
+          "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +98,12 @@ def test_label_smoothing_and_class_weights_act(task, tmp_path):
     assert losses["weights"] == pytest.approx(losses["plain"], rel=1e-5)  # fifteen rows of each class: weights are 1
 
 
+@pytest.mark.parametrize("max_length", [512, 12])  # whole texts, and windows that differ by epoch
 @pytest.mark.parametrize("at", [1, 5, 6, 9])
-def test_an_interrupted_run_goes_on_to_the_same_weights(task, tmp_path, monkeypatch, at):
+def test_an_interrupted_run_goes_on_to_the_same_weights(task, tmp_path, monkeypatch, at, max_length):
     """Interrupted in the first epoch, before, at and after its end; dropout on."""
-    records, again = [], []
-    outcome, model, _ = run(task, tmp_path / "whole", log=records.append)
+    records, again, recipe = [], [], RECIPE | {"max_length": max_length}
+    outcome, model, _ = run(task, tmp_path / "whole", recipe, log=records.append)
 
     class StopAt(training.StopSignals):
         def __enter__(self):
@@ -119,17 +120,17 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(task, tmp_path, monkeypa
 
     stop = StopAt()
     monkeypatch.setattr(training, "StopSignals", lambda: stop)
-    step = training._Step.__call__
+    step = training.Step.__call__
 
     def counted(self, *arguments):
         stop.steps += 1
         return step(self, *arguments)
 
-    monkeypatch.setattr(training._Step, "__call__", counted)
+    monkeypatch.setattr(training.Step, "__call__", counted)
     with pytest.raises(Interrupted):
-        run(task, tmp_path / "cut", log=again.append)
+        run(task, tmp_path / "cut", recipe, log=again.append)
     monkeypatch.undo()
-    resumed, second, _ = run(task, tmp_path / "cut", log=again.append)
+    resumed, second, _ = run(task, tmp_path / "cut", recipe, log=again.append)
     for name, weights in model.state_dict().items():
         assert torch.equal(weights, second.state_dict()[name]), name
     assert (resumed.steps, resumed.tokens) == (outcome.steps, outcome.tokens)
@@ -250,6 +251,23 @@ def test_predictions_do_not_depend_on_company(task):
     together = predict(model, texts, CPU)
     rows = np.array([7, 3, 11])
     assert predict(model, texts.take(rows), CPU) == pytest.approx(together[rows], abs=1e-6)
+
+
+def test_long_texts_are_predicted_by_the_mean_over_their_windows(task):
+    source, tokenizer, classes, texts, _ = task
+    model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
+    recipe = {"max_length": 12, "long_texts": "windows"}
+    ids = texts.tokens[texts.offsets[0] : texts.offsets[1]]
+    assert len(ids) == 32  # 30 tokens between the special ones: three windows of ten
+    windows = [np.concatenate([ids[:1], ids[begin : begin + 10], ids[-1:]]) for begin in (1, 11, 21)]
+    parts = [predict(model, Encoded(window, np.array([0, 12])), CPU)[0] for window in windows]
+    assert predict(model, texts.take([0]), CPU, recipe)[0] == pytest.approx(np.mean(parts, axis=0), abs=1e-6)
+    head = predict(model, texts.take([0]), CPU, recipe | {"long_texts": "head"})[0]
+    first = np.concatenate([ids[:11], ids[-1:]])
+    assert head == pytest.approx(predict(model, Encoded(first, np.array([0, 12])), CPU)[0], abs=1e-6)
+    assert predict(model, texts, CPU, recipe | {"max_length": 32}) == pytest.approx(
+        predict(model, texts, CPU), abs=1e-6
+    )
 
 
 def test_no_checkpoint_is_no_resumption(task, tmp_path):
