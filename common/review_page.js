@@ -119,6 +119,7 @@ function draw() {
   $("progress").value = decided.size;
   $("progress-text").textContent = `${decided.size} of ${issues.length} decided`;
   $("download").disabled = !decided.size;
+  $("download").classList.toggle("ready", decided.size === issues.length);
   $("undo").disabled = !log.length;
   for (const id of ["keep", "accept", "choose", "exclude", "previous", "next"]) $(id).disabled = !view.length;
   drawList();
@@ -182,8 +183,12 @@ function labelsOf(issue) {
   return issue.suggested === issue.given ? [given] : [given, " → ", part("span", "suggested", classes[issue.suggested])];
 }
 
+function roleOf(issue, label) {
+  return label === issue.given ? "given" : label === issue.suggested ? "suggested" : "";
+}
+
 function bar(issue, label) {
-  const role = label === issue.given ? "given" : label === issue.suggested ? "suggested" : "";
+  const role = roleOf(issue, label);
   const name = part("th", role, classes[label]);
   name.scope = "row";
   if (role) name.append(" ", part("small", "", role));
@@ -235,7 +240,8 @@ function openChoices() {
   if (!view.length) return;
   $("choices").replaceChildren(...byProbability(issues[current]).map((label, place) => {
     const key = place < 9 ? [part("kbd", "", place + 1)] : [];
-    const button = part("button", "", ...key, part("span", "grow", classes[label]), part("small", "", percent(issues[current], label)));
+    const name = part("span", `grow ${roleOf(issues[current], label)}`, classes[label]);
+    const button = part("button", "", ...key, name, part("small", "", percent(issues[current], label)));
     button.type = "button";
     button.addEventListener("click", () => { $("choose-dialog").close(); decide("relabel", label); });
     return button;
@@ -287,8 +293,9 @@ function onKey(event) {
     const action = $("keys-on").checked || event.key === "?" ? keys[event.key.toLowerCase()] : undefined;
     if (jump) move(jump);
     else if (event.key === "/" && $("keys-on").checked) { $("filters").open = true; $("search").focus(); }
-    else if (action) actions[action]();
-    else return;
+    else if (action) { // a key that is held down goes through the list, but decides once
+      if (!event.repeat || action === "previous" || action === "next") actions[action]();
+    } else return;
     event.preventDefault();
   }
 }
@@ -319,6 +326,12 @@ function start() {
   if (matchMedia("(max-width: 48rem)").matches) $("filters").open = false;
   for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
   for (const id of ["pair", "kind", "state", "search"]) $(id).addEventListener("input", filter);
+  for (const id of ["pair", "kind", "state"]) { // after a choice with the mouse, keys decide again
+    let pointed = false;
+    $(id).addEventListener("pointerdown", () => { pointed = true; });
+    $(id).addEventListener("keydown", () => { pointed = false; });
+    $(id).addEventListener("change", () => { if (pointed) $("list").focus({ preventScroll: true }); });
+  }
   $("filters").querySelector("form").addEventListener("submit", (event) => event.preventDefault());
   $("keys-on").addEventListener("change", () => {
     try { localStorage.setItem("label-issues:keys", $("keys-on").checked ? "on" : "off"); } catch (error) { /* kept for this visit */ }
