@@ -1,14 +1,24 @@
 """What the speed benchmarks share: encoders of true size with random weights, articles, operation counts, ceilings."""
 
+import contextlib
+import ctypes
+import gc
+import os
+import platform
+import statistics
 import time
+from datetime import date
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import BertConfig, BertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification
 
 from common.batching import encode
 from common.data import load_dataset
 from common.models import add_mean_pooling, find_source, load_model, load_tokenizer
+from common.runs import environment
 from common.tiny import build_tiny_tokenizer
 
 BERT = {"vocab_size": 31102, "pad_token_id": 0}  # the vocabulary of deepset's German models
@@ -88,10 +98,123 @@ def synchronize(device):
         torch.cuda.synchronize()
 
 
+class StepClock:
+    """While entered: seconds from the entry to the end of each optimizer step, whoever takes it.
+
+    Reading the time waits for the GPU; with `first_only` that happens at the first step alone.
+    """
+
+    def __init__(self, device, first_only=False):
+        self.device, self.first_only, self.times = device, first_only, []
+
+    def __enter__(self):
+        self.begin = time.perf_counter()
+        self.hook = register_optimizer_step_post_hook(self._note)
+        return self
+
+    def __exit__(self, *_):
+        self.hook.remove()
+
+    def _note(self, *_):
+        if not (self.times and self.first_only):
+            synchronize(self.device)
+            self.times.append(time.perf_counter() - self.begin)
+
+
+def reset_peak_memory(device):
+    """Begin to measure anew; what earlier work left in memory pools is given back first where that is possible."""
+    gc.collect()
+    if device.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is in use (man proc)
+
+
 def peak_memory(device):
-    """The most memory used since the last reset, in bytes: the GPU's, or the process's high-water mark."""
+    """The most memory in use since the last reset, in bytes: the GPU's, or this process's; None where not measured."""
     if device.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    import resource
+    return _memory_status("VmHWM") if os.access("/proc/self/clear_refs", os.W_OK) else None
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def memory_in_use():
+    """This process's resident memory in bytes; None where the system does not say."""
+    return _memory_status("VmRSS")
+
+
+def _memory_status(field):
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def hardware(device):
+    """The device in words: a GPU by its name, a CPU by its model, threads and widest instructions."""
+    if device.device.type != "cpu":
+        return device.name
+    models = []
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or "CPU"
+    return f"{model}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def encoder_name(arguments):
+    """What the figures call the encoder: a name, never a path."""
+    path = Path(arguments.model)
+    return arguments.random_init or (path.parent.name if path.name == "model" else path.name)  # runs/<run>/model
+
+
+def about(device):
+    """What every record says of where and when it was measured."""
+    return {"device": hardware(device), "date": f"{date.today():%Y-%m-%d}", **environment()}
+
+
+def spread(values):
+    """Mean and, of two or more, the sample's standard deviation."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def plus_minus(values, decimals=0):
+    """`mean ± standard deviation` as text."""
+    mean, deviation = spread(values)
+    return f"{mean:,.{decimals}f} ± {deviation:,.{decimals}f}"
+
+
+def markdown_table(header, rows):
+    """A Markdown table: the first column to the left, the others to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def record_path(arguments, name, device):
+    """The file for the figures: as given by --json, or benchmarks/results/<name>-<device>-<date>.json."""
+    if arguments.json:
+        return Path(arguments.json)
+    kind = "cpu" if device.device.type == "cpu" else "-".join(device.name.lower().split())
+    return Path(__file__).parent / "results" / f"{name}-{kind}-{date.today():%Y-%m-%d}.json"
+
+
+def add_workload_options(parser, *, model="starter", max_length=512, rows=256):
+    """The options that say what is computed."""
+    parser.add_argument("--model", default=model, help=f"encoder (default: {model})")
+    parser.add_argument("--random-init", choices=sorted(ARCHITECTURES), help="this architecture with random weights")
+    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
+    parser.add_argument("--max-length", type=int, default=max_length, help=f"tokens (default: {max_length})")
+    parser.add_argument("--max-train-rows", type=int, default=rows,
+                        help=f"articles, repeated if need be (default: {rows})")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: auto)")
+
+
+def plain_recipe(batch_size):
+    """One epoch of texts that are cut already; all else that costs time is as in the scripts' defaults."""
+    return {"epochs": 1, "batch_size": batch_size, "learning_rate": 2e-5, "head_factor": 10.0, "weight_decay": 0.01,
+            "warmup": 0.1, "max_grad_norm": 1.0, "max_length": 10**6, "long_texts": "head", "label_smoothing": 0.0,
+            "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip
