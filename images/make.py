@@ -1,7 +1,10 @@
-"""Make the figures that the README shows, from runs that anybody can repeat: `make images`.
+"""Make the pictures that the README shows, from runs that anybody can repeat.
 
-Trains the starter encoder on the shipped sample, three seeds in five folds, and copies what the scripts draw. The
-review page is photographed where a Chromium is installed.
+    python images/make.py                          # train, then make all: `make images`
+    python images/make.py header.png pipeline.png  # only these, of the run that is there
+
+Trains the starter encoder on the shipped sample, five seeds in five folds, and takes what the scripts draw of it; the
+header and the pipeline are drawn from the same run. The review page is photographed where a Chromium is installed.
 """
 
 import shutil
@@ -11,38 +14,88 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import pandas as pd
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 import create_confusion_matrix
 import find_label_issues
 import train_ensemble
+from common.cli import Parser, UserError, exit_codes
+from common.files import whole_file
+from common.plots import draw_learning_curves, plt
+from common.predictions import read_predictions
+from common.runs import check_run, read_metrics
+from images.header import draw_header
+from images.pipeline import draw_pipeline
 
-ROOT = Path(__file__).resolve().parent.parent
-RUN = ROOT / "runs" / "images"
-FIGURES = {
-    "learning_curves.png": "members/starter-seed0-fold0/learning_curves.png",
-    "ensemble_curve.png": "ensemble_curve.png",
-    "confusion_matrix.png": "confusion_matrix/confusion_matrix.png",
-    "label_joint.png": "label_issues/label_joint.png",
-}
-WIDTH = 900  # pixels; the README shows them no wider
+FOLDER = Path(__file__).resolve().parent
+RUN = FOLDER.parent / "runs" / "images"
+WIDTH = 900  # pixels: the README shows figures no wider
 
 
-def main():
-    """Run the scripts, copy their figures; returns the exit code."""
-    training = ["--model=starter", "--data=sample", "--seeds=3", "--folds=5", f"--run={RUN}"]
-    for script, arguments in (
-        (train_ensemble, training),
-        (create_confusion_matrix, [f"--run={RUN}"]),
-        (find_label_issues, [f"--run={RUN}"]),
-    ):
-        code = script.main(arguments)
-        if code:
-            return code
-    for name, source in FIGURES.items():
-        shrink(RUN / source, ROOT / "images" / name)
-    photograph(RUN / "label_issues" / "label_issues.html", ROOT / "images" / "review_page.png")
+@exit_codes
+def main(argv=None):
+    """Run the scripts where all pictures are wanted, make the pictures; returns the exit code."""
+    parser = Parser(__doc__, "[PICTURE ...]")
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help=f"{', '.join(PICTURES)} (default: all)")
+    pictures = parser.parse_args(argv).pictures
+    for name in pictures:
+        if name not in PICTURES:
+            raise UserError(f"no picture {name!r}; there are {', '.join(PICTURES)}")
+    if not pictures:
+        training = ["--model=starter", "--data=sample", "--seeds=5", "--folds=5", f"--run={RUN}"]
+        of_run = [f"--run={RUN}"]
+        for script, arguments in (
+            (train_ensemble, training),
+            (create_confusion_matrix, of_run),
+            (find_label_issues, of_run),
+        ):
+            code = script.main(arguments)
+            if code:
+                return code
+    check_run(RUN)
+    for name in pictures or PICTURES:
+        PICTURES[name](FOLDER / name)
+        print(f"{name}: {(FOLDER / name).stat().st_size / 1000:.0f} kB")
     return 0
+
+
+def make_header(target):
+    save_card(draw_header(read_predictions(RUN / "predictions" / "oof.csv")), target)
+
+
+def make_pipeline(target):
+    held_out = read_predictions(RUN / "predictions" / "oof.csv")
+    test = read_predictions(RUN / "predictions" / "test.csv")
+    issues = pd.read_csv(RUN / "label_issues" / "label_issues.csv")
+    card = draw_pipeline(
+        counts=confusion_matrix(held_out.labels, held_out.predicted, labels=held_out.classes),
+        issues=list(zip(issues["given_label"], issues["suggested_label"], strict=True)),
+        submission=list(zip(test.ids, test.predicted, strict=True)),
+    )
+    save_card(card, target)
+
+
+def make_learning_curves(target):
+    """Of one fold's five seeds: the same rows, so that only the seeds differ."""
+    runs = {f"seed {seed}": read_metrics(RUN / "members" / f"starter-seed{seed}-fold0") for seed in range(5)}
+    drawn = RUN / "seeds.png"
+    draw_learning_curves(drawn, runs)
+    shrink(drawn, target)
+
+
+def take(place):
+    """A picture that a script has drawn into the run."""
+    return lambda target: shrink(RUN / place, target)
+
+
+def save_card(figure, target):
+    """Save a card with its transparent corners, in all its colours: soft tints in few would be steps."""
+    with whole_file(target) as temporary:
+        figure.savefig(temporary, format="png", transparent=True)
+        Image.open(temporary).save(temporary, format="png", optimize=True)
+    plt.close(figure)
 
 
 def shrink(source, target):
@@ -51,15 +104,15 @@ def shrink(source, target):
     if picture.width > WIDTH:
         picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
     picture.quantize(64).save(target, optimize=True)
-    print(f"{target.name}: {target.stat().st_size / 1000:.0f} kB")
 
 
-def photograph(page, target):
-    """A screenshot of a page by a headless Chromium, where there is one."""
+def photograph(target):
+    """A screenshot of the review page by a headless Chromium, where there is one."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not browser:
         print(f"no Chromium is installed: {target.name} stays as it is")
         return
+    page = RUN / "label_issues" / "label_issues.html"
     picture = RUN / target.name
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
              "--hide-scrollbars", "--window-size=1200,800", f"--user-data-dir={RUN / 'browser'}"]  # fmt: skip
@@ -67,6 +120,16 @@ def photograph(page, target):
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     shrink(picture, target)
 
+
+PICTURES = {
+    "header.png": make_header,
+    "pipeline.png": make_pipeline,
+    "learning_curves.png": make_learning_curves,
+    "ensemble_curve.png": take("ensemble_curve.png"),
+    "confusion_matrix.png": take("confusion_matrix/confusion_matrix.png"),
+    "label_joint.png": take("label_issues/label_joint.png"),
+    "review_page.png": photograph,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

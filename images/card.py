@@ -1,0 +1,31 @@
+"""Cards: pictures with round corners on a transparent ground, light in a page's light and dark mode alike."""
+
+from matplotlib.patches import FancyBboxPatch
+
+from common.plots import plt
+
+CARD, EDGE, INK, QUIET, ACCENT = "#fcfcfa", "#dcdfe4", "#23303f", "#6b7785", "#0072b2"
+DPI = 100
+SCALE = 72 / DPI  # points in a pixel: sizes below are in pixels
+
+
+def new_card(width, height):
+    """A figure of that many pixels and an axis whose units are pixels, with the card drawn."""
+    figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="none")
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, width), ylim=(0, height))
+    axis.axis("off")
+    round_box(axis, 2, 2, width - 4, height - 4, radius=28)
+    return figure, axis
+
+
+def round_box(axis, left, bottom, width, height, *, radius=18, face=CARD, edge=EDGE, line=2.0, zorder=1):
+    """A box with round corners; all in pixels."""
+    axis.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle=f"round,pad=0,rounding_size={radius}",
+                                  facecolor=face, edgecolor=edge, linewidth=line * SCALE, zorder=zorder))  # fmt: skip
+
+
+def write(axis, x, y, text, size, **options):
+    """Text of `size` pixels, centred on (x, y) unless said otherwise."""
+    options = {"ha": "center", "va": "center", "color": INK, "zorder": 5} | options
+    axis.text(x, y, text, size=size * SCALE, **options)
