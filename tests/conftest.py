@@ -6,12 +6,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any hub client is importe
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import csv
+import signal
 
 import pytest
 from hypothesis import settings
 
 from common.data import load_dataset
 
+# A shell starts background jobs with Ctrl-C ignored, and so would be whatever these tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("any machine", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("any machine")
 
