@@ -38,6 +38,7 @@ from common.plots import COLOURS, plt, save_figure
 from common.training import fit, predict
 
 DEFAULT = "default"
+FAR = 0.1  # beyond this difference a candidate stands in the table alone
 
 
 @dataclass(frozen=True)
@@ -279,8 +280,8 @@ def print_table(rows):
 
 
 def draw(path, rows, arguments):
-    """Draw the differences to the default with their intervals."""
-    rows = [row for row in reversed(rows) if row["interval"]]
+    """Draw the differences to the default with their intervals; what is worse by far would squeeze the rest."""
+    rows = [row for row in reversed(rows) if row["interval"] and abs(row["difference"]) < FAR]
     if not rows:
         return
     figure, axis = plt.subplots(figsize=(7.5, 1.2 + 0.27 * len(rows)))

@@ -46,10 +46,10 @@ def prepare_inputs(arguments, say):
     }
     lengths = encoded["train"].lengths
     longer = float((lengths > recipe["max_length"]).mean())
-    reading = "in windows of" if recipe["long_texts"] == "windows" else "cut at"
+    reading = "read in windows of" if recipe["long_texts"] == "windows" else "cut at"
     say(
         f"{dataset.name}: {len(dataset.train):,} training rows, {len(dataset.classes)} classes, "
-        f"{lengths.mean():.0f} tokens each, {longer:.0%} {reading} {recipe['max_length']}"
+        f"{lengths.mean():.0f} tokens each" + (f", {longer:.0%} {reading} {recipe['max_length']}" if longer else "")
     )
     train_labels, changes = corrected_labels(dataset, arguments)
     if changes:

@@ -17,8 +17,8 @@ class Spec:
 
 
 MODELS = {
-    # One layer learns at rates that would wreck a deep encoder. On 206 held-out rows of 822 news articles, one seed:
-    # 1e-3 77.7 %, 5e-4 76.7 %, head three times as fast 77.2 %: within the noise of each other.
+    # One layer learns at rates that would wreck a deep encoder. Twice this rate or half the epochs are
+    # within the noise (benchmarks/results/recipes-starter.jsonl).
     "starter": Spec(
         str(STARTER_FOLDER),
         "CC BY-SA 4.0, see its card",
