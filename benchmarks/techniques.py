@@ -149,8 +149,12 @@ def reset_top_layers(model, count):
     """Draw the top `count` layers anew (Zhang et al. 2021, Revisiting Few-sample BERT Fine-tuning)."""
     pooling = bool(getattr(model.config, "mean_pooling_layer", False))
     layers = list(encoder_layers(model))[: -1 if pooling else None]
-    for layer in layers[-count:]:
-        layer.apply(model._init_weights)
+    for module in [module for layer in layers[-count:] for module in layer.modules()]:
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=model.config.initializer_range)
+            torch.nn.init.zeros_(module.bias)
+        elif isinstance(module, torch.nn.LayerNorm):
+            module.reset_parameters()
 
 
 def attention_pooling(model):

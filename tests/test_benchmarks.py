@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES
+from transformers import BertConfig, BertForSequenceClassification
 
 import common.encoder
-from benchmarks import ladder, memory, scaling, time_to_accuracy, train_speed
+from benchmarks import ladder, memory, scaling, techniques, time_to_accuracy, train_speed
 from benchmarks.predict_speed import in_class_order
 from benchmarks.workload import (
     StepClock,
@@ -205,3 +206,21 @@ def test_a_workload_repeats_its_articles(small_data):
     assert work.texts[45:90] == work.texts[:45] and work.classes == list(CLASSES)
     first, second = (work.model().state_dict() for _ in range(2))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_the_end_of_a_text_and_both_ends():
+    text = Encoded(np.array([1, 10, 11, 12, 13, 14, 2]), np.array([0, 7]))
+    assert techniques.tails(text, 5).tokens.tolist() == [1, 12, 13, 14, 2]
+    assert techniques.tails(text, 5, head_share=0.34).tokens.tolist() == [1, 10, 13, 14, 2]
+    assert techniques.tails(text, 9).tokens.tolist() == text.tokens.tolist()
+
+
+def test_a_layer_drawn_anew_is_new_and_the_others_are_not():
+    model = BertForSequenceClassification(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=2,
+                                                     num_attention_heads=2, intermediate_size=8))  # fmt: skip
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    techniques.reset_top_layers(model, 1)
+    changed = {name for name, weights in model.state_dict().items() if not torch.equal(weights, before[name])}
+    assert changed and all(".layer.1." in name for name in changed)
+    matrices = {name for name in before if ".layer.1." in name and before[name].ndim == 2}
+    assert matrices == changed  # biases and norms were as drawn
