@@ -1,7 +1,7 @@
 """Which recipe classifies best: repeated, stratified cross-validation, all candidates on the same folds and seeds.
 
-    python benchmarks/recipes.py --model starter --data ../shared/kaggle --max-length 256 --jobs 2
-    python benchmarks/recipes.py --model starter --data ../shared/kaggle --max-length 256 --table
+    python benchmarks/recipes.py --model starter --data kaggle --max-length 256 --jobs 2
+    python benchmarks/recipes.py --model starter --data kaggle --max-length 256 --table
 
 One JSON line a run is appended to the results file; what is there is not computed again, so the same command goes on
 after an interruption. The table compares each candidate with the default, article by article: an article counts as its
@@ -154,7 +154,14 @@ def parse_arguments():
 def settings(arguments):
     """What must be equal for runs to be compared."""
     return {"model": Path(arguments.model).name, "data": Path(arguments.data).name,
-            "max_length": arguments.max_length, "folds": arguments.folds, "precision": arguments.precision}  # fmt: skip
+            "articles": count_articles(arguments.data), "max_length": arguments.max_length,
+            "folds": arguments.folds, "precision": arguments.precision}  # fmt: skip
+
+
+@cache
+def count_articles(data):
+    """The training rows of a dataset: two of the same name need not be the same."""
+    return len(load_dataset(data).train)
 
 
 def read_runs(path, arguments):

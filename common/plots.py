@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from common.files import whole_file
 
+warnings.filterwarnings("ignore", "Glyph .* missing")  # class names may be emoji: a box stands for them
 MOST_NAMED = 15  # curves that get a name each
 COLOURS = sns.color_palette("colorblind")
 sns.set_theme(
@@ -32,8 +33,7 @@ sns.set_theme(
 
 def save_figure(figure, path):
     """Write the figure as PNG and close it."""
-    with whole_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # class names may be emoji: a box stands for them
+    with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
 

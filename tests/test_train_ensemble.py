@@ -88,7 +88,8 @@ def test_two_encoders_and_two_processes(small_data, in_tmp):
     import train
 
     assert train.main([*QUICK, "--data", str(small_data), "--run", "first"]) == 0
-    arguments = [*QUICK[2:], "--data", str(small_data), "--models", "tiny,runs/first/model", "--seeds", "1"]
+    arguments = [*QUICK[2:], "--data", str(small_data), "--models", "tiny,runs/first/model", "--seeds", "1",
+                 "--precision", "fp32"]  # fmt: skip
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(ROOT / "train_ensemble.py"), *arguments, "--run-name", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
