@@ -16,7 +16,6 @@ from common.cli import UserError
 CPU_MICROBATCH_TOKENS = 2048
 MOST_MICROBATCH_TOKENS = 32768  # beyond this an H100 gains nothing
 ACTIVATION_BYTES = 60  # per token, layer and hidden unit in 16 bits: what a BERT layer keeps for its backward pass
-CPU_BF16 = True  # whether --precision auto takes bf16 on CPUs with instructions for it: twice as fast
 COMPILE_WORTH_OPERATIONS = 3e16  # less is over in a minute or two on a large GPU: compiling takes as long as it saves
 
 
@@ -54,14 +53,13 @@ class Device:
             tqdm.write(line)
             sys.stdout.flush()
 
-    def autocast(self):
-        """A context in which matrix products run in `precision`.
+    def predicting(self):
+        """The same device for predictions: on a CPU in float32, so that they agree with what `pipeline` computes."""
+        return replace(self, precision="fp32") if self.device.type == "cpu" else self
 
-        On a CPU that is so in training alone: predictions are made in float32 there, so that they agree with what
-        `pipeline` computes from the saved model.
-        """
-        predicting = torch.is_inference_mode_enabled()
-        if self.precision == "fp32" or (self.device.type == "cpu" and predicting):
+    def autocast(self):
+        """A context in which matrix products run in `precision`."""
+        if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
@@ -107,7 +105,7 @@ def _precision(kind, precision):
         # bf16 needs no loss scaling; older GPUs only emulate it, and CPUs without it run it far slower than fp32.
         if kind == "cuda":
             return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
-        return "bf16" if kind == "cpu" and CPU_BF16 and _cpu_has_bf16() else "fp32"
+        return "bf16" if kind == "cpu" and _cpu_has_bf16() else "fp32"
     if precision == "fp16" and kind != "cuda":
         raise UserError(f"--precision fp16 needs a CUDA GPU; on {kind} use fp32 or bf16")
     return precision

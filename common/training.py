@@ -227,6 +227,7 @@ def predict(model, texts, device, recipe=None, progress="predict"):
     averaged; without it they are taken as they are. Computed from long to short, in microbatches; under torchrun
     every process computes a share and gets all.
     """
+    device = device.predicting()
     model.to(device.device).eval()
     owner = np.arange(len(texts.lengths))
     if recipe and recipe["long_texts"] == "windows":
