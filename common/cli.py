@@ -1,5 +1,6 @@
 """The command line's manners: exit codes, one-line errors, options that several scripts share."""
 
+import _thread
 import argparse
 import contextlib
 import errno
@@ -68,7 +69,7 @@ def exit_codes(main):
     """Turn a script's `main(argv)` into one that returns 0, 2 or 130 as documented; defects keep their traceback."""
 
     @functools.wraps(main)
-    @_ends_on_sigterm()
+    @_interruptible()
     def wrapped(argv=None):
         try:
             return main(argv)
@@ -98,15 +99,29 @@ def _one_line(message):
 
 
 @contextlib.contextmanager
-def _ends_on_sigterm():
-    """While entered, SIGTERM, by which machines are taken back, interrupts as Ctrl-C does: by KeyboardInterrupt."""
-    watches = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if watches else None
+def _interruptible():
+    """While entered, Ctrl-C and SIGTERM, by which machines are taken back, interrupt by KeyboardInterrupt."""
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            previous[signum] = signal.signal(signum, _interrupt)
     try:
         yield
     finally:
-        if watches:
-            signal.signal(signal.SIGTERM, previous)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _interrupt(signum, frame):
+    """Raise KeyboardInterrupt, but not in a finalizer, where Python would swallow it: there, a moment later."""
+    while frame:
+        if frame.f_code.co_name == "__del__":
+            later = threading.Timer(0.01, _thread.interrupt_main, [signum])
+            later.daemon = True
+            later.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 class StopSignals:
@@ -131,9 +146,9 @@ class StopSignals:
         if self.requested and kind is None:
             raise KeyboardInterrupt
 
-    def _request(self, signum, _frame):
+    def _request(self, signum, frame):
         if self.requested and signum == signal.SIGINT:
-            raise KeyboardInterrupt
+            _interrupt(signum, frame)
         self.requested = True
 
 

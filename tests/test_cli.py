@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,25 @@ def test_a_signal_outside_the_loop_is_one_line_too(capsys, signum):
     assert main() == 130
     assert capsys.readouterr() == ("", "interrupted\n")
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_a_finalizer_is_not_swallowed(capsys, signum):
+    """Python ignores what a finalizer raises: a progress bar's was once what a signal met, and the run went on."""
+
+    class Bar:
+        def __del__(self):
+            os.kill(os.getpid(), signum)
+            self.after = "the signal's handler has run"
+
+    @exit_codes
+    def main(argv=None):
+        Bar()
+        for _ in range(1000):
+            time.sleep(0.01)
+
+    assert main() == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
 
 
 def test_a_second_ctrl_c_does_not_wait():
