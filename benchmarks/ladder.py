@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 import common.encoder
+import common.training
 from benchmarks.workload import (
     StepClock,
     Workload,
@@ -58,6 +59,7 @@ class Rung:
     microbatch_tokens: int | None = WHOLE_BATCH  # None: the loop's own, of texts sorted by length
     path: str = "padded"
     whole_last_layer: bool = True
+    word_dropout: bool = False
     fused_optimizer: bool = False
     pooling: str = "first"
     compiled: bool = False
@@ -73,6 +75,7 @@ def climb(device, path, compiled):
         ("microbatches sorted by length", {"microbatch_tokens": None}),
         ("no padding", {"path": path} if path != "padded" else None),
         ("last layer for the first token only", {"whole_last_layer": False} if path != "padded" else None),
+        ("dropout from random words", {"word_dropout": True} if device.device.type == "cpu" else None),
         ("fused AdamW", {"fused_optimizer": True}),
         ("mean pooling, for quality", {"pooling": "mean"}),
         ("compiled layers", {"compiled": True} if compiled else None),
@@ -133,12 +136,14 @@ def measure(work, device, rung, batch_size):
     model.config._attn_implementation = rung.attention
     if device.device.type == "cuda":
         torch.set_float32_matmul_precision("high" if rung.tf32 else "highest")
-    last_layer = contextlib.nullcontext()
+    without = contextlib.ExitStack()
     if rung.whole_last_layer:
-        last_layer = mock.patch.object(common.encoder, "_first_token_layer",
-                                       functools.partial(_whole_layer, path=rung.path))  # fmt: skip
+        whole_layer = functools.partial(_whole_layer, path=rung.path)
+        without.enter_context(mock.patch.object(common.encoder, "_first_token_layer", whole_layer))
+    if not rung.word_dropout:
+        without.enter_context(mock.patch.object(common.training, "use_word_dropout", lambda model: None))
     reset_peak_memory(device)
-    with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock, last_layer:
+    with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock, without:
         fit(model, work.encoded, work.labels, plain_recipe(batch_size), 0, device, evaluate=dict,
             log=lambda record: None, folder=Path(folder), microbatch_tokens=rung.microbatch_tokens,
             compiled=rung.compiled, step_type=functools.partial(_step, rung))  # fmt: skip

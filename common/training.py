@@ -18,6 +18,7 @@ from common.batching import TokenStore, cover_with_windows, cut_heads, deal_batc
 from common.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from common.cli import Interrupted, StopSignals, UserError
 from common.devices import microbatch_budget, sum_over_processes
+from common.dropout import use_word_dropout
 from common.encoder import choose_path, compile_layers, compute_logits
 from common.models import head_parameters
 
@@ -128,6 +129,8 @@ class Step:
         self.model, self.recipe, self.seed, self.device, self.say = model, recipe, seed, device, say
         self.texts, self.store, self.epoch = texts, None, None
         self.path = choose_path(model, device)
+        if device.device.type == "cpu":
+            use_word_dropout(model)
         self.optimizer = make_optimizer(model, recipe)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.scaler = torch.amp.GradScaler("cuda") if device.precision == "fp16" else None

@@ -105,9 +105,9 @@ def test_rungs_build_on_one_another_and_missing_ones_are_marked():
         if before and after:
             assert sum(getattr(before, key) != getattr(after, key) for key in vars(before)) in (1, 2)
     last = next(rung for _, rung in reversed(cpu) if rung)
-    assert last == ladder.Rung("sdpa", 0.0, False, "bf16", None, "packed", False, True, "mean")
+    assert last == ladder.Rung("sdpa", 0.0, False, "bf16", None, "packed", False, True, True, "mean")
     gpu = ladder.climb(Device(torch.device("cuda"), "bf16"), "padded", compiled=True)
-    assert names(gpu) == ["no padding", "last layer for the first token only"]
+    assert names(gpu) == ["no padding", "last layer for the first token only", "dropout from random words"]
     assert gpu[-1][1].tf32 and gpu[-1][1].compiled
 
 
