@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
@@ -49,6 +50,7 @@ class Candidate:
     changes: dict = field(default_factory=dict)
     step: type | None = None
     prepare: object = None  # takes the model
+    pretrain: object = None  # takes the model, all texts (test texts too), the tokenizer, the recipe, the seed
     texts: object = None  # takes the texts and the maximal length, returns what is read of them
     predict: dict = field(default_factory=dict)  # what it changes of the recipe when predicting
     overlapping: bool = False  # predict on overlapping windows
@@ -86,6 +88,8 @@ CANDIDATES = {
     "class weights": Candidate("rare classes count more", {"class_weights": "balanced"}),
     "layer decay": Candidate("learning rate x 0.9 a layer downwards", step=techniques.LayerDecay),
     "reset 1 layer": Candidate("top layer drawn anew", prepare=lambda model: techniques.reset_top_layers(model, 1)),
+    "further pre-training": Candidate("masked-language modelling on all texts first",
+                                      pretrain=techniques.further_pretraining),
     "average": Candidate("moving average of the weights (EMA)", step=techniques.Averaged),
     "r-drop": Candidate("R-Drop", step=techniques.RDrop),
     "adversarial": Candidate("adversarial embeddings (FGM)", step=techniques.Adversarial),
@@ -227,6 +231,9 @@ def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, trai
     if candidate.prepare:
         torch.manual_seed(seed)
         candidate.prepare(model)
+    if candidate.pretrain:
+        texts = [frame["text"] for frame in (dataset.train, dataset.test) if frame is not None]
+        candidate.pretrain(model, encode(tokenizer, pd.concat(texts)), tokenizer, recipe, seed)
     train_texts, held_texts = whole.take(train_rows), whole.take(held_out)
     if candidate.texts:
         train_texts, held_texts = (candidate.texts(texts, recipe["max_length"]) for texts in (train_texts, held_texts))
