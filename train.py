@@ -5,7 +5,7 @@
     torchrun --nproc-per-node 2 train.py --model gbert-large --run-name large
 
 Everything of a run lands in runs/<run>/; the same command again continues an interrupted run. With torchrun several
-GPUs share the work, with the same result as one.
+GPUs share each batch, with the result of one but for rounding and dropout.
 """
 
 import sys

@@ -122,7 +122,8 @@ def split_validation(frame, fraction, seed):
     try:
         _, valid = train_test_split(candidates, test_size=fraction, random_state=seed, stratify=labels[candidates])
     except ValueError as error:
-        raise UserError(f"{len(frame)} rows cannot be split with a validation share of {fraction}: {error}") from error
+        raise UserError(f"{len(frame)} rows are too few for a validation share of {fraction} with every class in it; "
+                        "add rows, or train without validation: --valid-fraction 0") from error  # fmt: skip
     is_valid = np.isin(group, valid)
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
 

@@ -51,7 +51,8 @@ def find_source(name):
             )
         return Source(path.resolve().name, str(path))
     if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
-        raise UserError(f"no model {name!r}: neither a folder, a hub id (owner/name), nor one of {', '.join(MODELS)}")
+        known = ", ".join([*MODELS, "tiny"])
+        raise UserError(f"no model {name!r}: neither a folder, a hub id (owner/name), nor one of {known}")
     return Source(name, name)
 
 

@@ -117,7 +117,9 @@ def check_run(run, needs="results.json"):
     """The folder of a run given by the user, checked to be complete and to have `needs`. Raises UserError."""
     folder = run_folder(run)
     if not (folder / "config.json").exists():
-        raise UserError(f"no run {run!r}: {folder / 'config.json'} does not exist")
+        known = [path.name for path in complete_runs()[:5]]
+        there = f"; the newest complete runs: {', '.join(known)}" if known else ""
+        raise UserError(f"no run {str(run)!r}: {folder / 'config.json'} does not exist{there}")
     if not is_complete(folder):
         raise UserError(f"run {folder} is not complete yet; start its command again to finish it")
     if not (folder / needs).exists():

@@ -127,7 +127,6 @@ PICTURES = {
     "learning_curves.png": make_learning_curves,
     "ensemble_curve.png": take("ensemble_curve.png"),
     "confusion_matrix.png": take("confusion_matrix/confusion_matrix.png"),
-    "label_joint.png": take("label_issues/label_joint.png"),
     "review_page.png": photograph,
 }
 

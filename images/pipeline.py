@@ -40,8 +40,9 @@ def draw_pipeline(counts, issues, submission):
     draw_matrix(axis, 800, 264, counts)
     draw_submission(axis, 1314, 264, submission[:3])
 
-    axis.plot([104, 104], [558, 862], color=BACK, linewidth=5 * SCALE, linestyle=(0, (2.6, 1.6)), zorder=4)
-    draw_arrow(axis, (104, 862), (104, 884), BACK)
+    way = [104, 104, 636, 636], [558, 842, 842, 862]
+    axis.plot(*way, color=BACK, linewidth=5 * SCALE, linestyle=(0, (2.6, 1.6)), zorder=4)
+    draw_arrow(axis, (636, 862), (636, 884), BACK)
     write(axis, 130, 752, "corrections.csv", 34, ha="left", color=BACK)
     write(axis, 130, 704, "to train again", 34, ha="left", color=QUIET)
     return figure

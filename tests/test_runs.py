@@ -114,9 +114,9 @@ def test_a_run_that_the_user_names_is_checked():
     assert check_run("demo") == check_run("runs/demo") == Path("runs/demo")
     with pytest.raises(UserError, match=r"^run runs/demo has no predictions/oof.csv$"):
         check_run("demo", "predictions/oof.csv")
-    with pytest.raises(UserError, match=r"^no run 'dmeo': runs/dmeo/config.json does not exist$"):
+    with pytest.raises(UserError, match=r"^no run 'dmeo': runs/dmeo/config.json does not exist; .* runs: demo$"):
         check_run("dmeo")
-    with pytest.raises(UserError, match=r"^no run './demo': demo/config.json does not exist$"):
+    with pytest.raises(UserError, match=r"^no run './demo': demo/config.json does not exist; the newest complete"):
         check_run("./demo")
 
 

@@ -152,7 +152,7 @@ def test_two_processes_train_as_one(small_data, in_tmp):
         (["--data", "nonsense"], "no dataset 'nonsense'"),
         (["--unknown"], "unrecognized arguments"),
         (["--keep", "best", "--valid-fraction", "0"], "--keep best needs validation rows"),
-        (["--valid-fraction", "0.01"], "cannot be split"),
+        (["--valid-fraction", "0.01"], "too few for a validation share of 0.01"),
     ],
 )
 def test_impossible_options_are_one_line(small_data, in_tmp, capsys, arguments, message):
