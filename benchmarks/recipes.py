@@ -92,7 +92,7 @@ CANDIDATES = {
                                       pretrain=techniques.further_pretraining),
     "average": Candidate("moving average of the weights (EMA)", step=techniques.Averaged),
     "r-drop": Candidate("R-Drop", step=techniques.RDrop),
-    "adversarial": Candidate("adversarial embeddings (FGM)", step=techniques.Adversarial),
+    "adversarial": Candidate("adversarial embeddings (FGM)", {"adversarial": 1.0}),
     "token dropout": Candidate("15 % of the tokens masked", step=techniques.TokenDropout),
     "head": Candidate("long texts: the beginning alone", {"long_texts": "head"}),
     "tail": Candidate("long texts: the end alone", {"long_texts": "head"}, texts=techniques.tails),

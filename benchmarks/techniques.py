@@ -28,23 +28,6 @@ class RDrop(Step):
         return sum(fit) / 2 + self.alpha / 4 * sum(apart)
 
 
-class Adversarial(Step):
-    """A second gradient on word embeddings moved against the loss (Miyato et al. 2017; FGM)."""
-
-    epsilon = 1.0
-
-    def _accumulate(self, step, rows, budget):
-        super()._accumulate(step, rows, budget)
-        table = self.model.get_input_embeddings().weight
-        move = self.epsilon * table.grad / table.grad.norm().clamp_min(1e-12)
-        with torch.no_grad():
-            table += move
-        super()._accumulate(step, rows, budget)
-        self.losses.pop()
-        with torch.no_grad():
-            table -= move
-
-
 class Averaged(Step):
     """The weights' exponential moving average over about the last epoch replaces them at the end (EMA)."""
 

@@ -217,4 +217,4 @@ def plain_recipe(batch_size):
     """One epoch of texts that are cut already; all else that costs time is as in the scripts' defaults."""
     return {"epochs": 1, "batch_size": batch_size, "learning_rate": 2e-5, "head_factor": 10.0, "weight_decay": 0.01,
             "warmup": 0.1, "max_grad_norm": 1.0, "max_length": 10**6, "long_texts": "head", "label_smoothing": 0.0,
-            "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip
+            "adversarial": 0.0, "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip

@@ -5,6 +5,7 @@ padding are then questions of speed alone, never of what is learnt. All randomne
 so that a resumed run needs no random state and ends with the same weights.
 """
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -157,7 +158,10 @@ class Step:
         """
         while True:
             try:
-                self._accumulate(step, rows, budget)
+                loss = self._accumulate(step, rows, budget)
+                if self.recipe["adversarial"]:
+                    with self._moved_embeddings():
+                        self._accumulate(step, rows, budget)
                 break
             except torch.OutOfMemoryError:
                 if budget <= self.store.lengths[rows].max():
@@ -170,6 +174,7 @@ class Step:
             torch.cuda.empty_cache()
             budget = max(budget // 2, 1)
             self.say(f"GPU memory is full: going on with microbatches of {budget} tokens (same batches, same result)")
+        self.losses.append(loss)
         if self.device.processes > 1:
             sum_over_processes([parameter.grad for parameter in self.parameters if parameter.grad is not None])
         if self.scaler:
@@ -186,7 +191,7 @@ class Step:
         return budget
 
     def _accumulate(self, step, rows, budget):
-        """Add up the gradients of the batch's mean loss, of this process' share of the rows."""
+        """Add up the gradients of the batch's mean loss, of this process' share of the rows; returns that share."""
         self.model.train()
         torch.manual_seed((self.seed * 1_000_003 + step) * 1009 + self.device.rank)
         normaliser = float(self.row_weights[rows].sum())
@@ -198,7 +203,26 @@ class Step:
             loss = self.loss(micro) * (scale / normaliser)
             (self.scaler.scale(loss) if self.scaler else loss).backward()
             total += loss.detach()
-        self.losses.append(total)
+        return total
+
+    @contextlib.contextmanager
+    def _moved_embeddings(self):
+        """While entered, the word embeddings stand a step of the recipe's length up the batch's gradient.
+
+        Adversarial training on word embeddings, one step of the fast gradient method (Miyato, Dai, Goodfellow 2017).
+        """
+        table = self.model.get_input_embeddings().weight
+        direction = table.grad.clone()
+        if self.device.processes > 1:
+            sum_over_processes([direction])
+        before = table.detach().clone()
+        with torch.no_grad():
+            table += direction * (self.recipe["adversarial"] / direction.norm().clamp_min(1e-12))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                table.copy_(before)
 
     def loss(self, rows):
         """The summed loss of a microbatch."""

@@ -18,7 +18,7 @@ from common.training import class_weights, fit, learning_rate_factor, make_optim
 CPU = Device(torch.device("cpu"), "fp32")
 RECIPE = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "head_factor": 2.0, "weight_decay": 0.01, "warmup": 0.1,
           "max_grad_norm": 1.0, "max_length": 512, "long_texts": "windows", "label_smoothing": 0.0,
-          "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip
+          "adversarial": 0.0, "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,34 @@ def test_it_learns(task, tmp_path):
     _, _, probabilities = run(task, tmp_path, RECIPE | {"epochs": 12})
     assert (probabilities.argmax(1) == task[4]).mean() > 0.9
     assert probabilities.sum(1) == pytest.approx(np.ones(len(probabilities)), abs=1e-5)
+
+
+def test_adversarial_steps_add_the_gradient_at_moved_embeddings(task, tmp_path):
+    source, tokenizer, classes, texts, labels = task
+    rows = np.arange(8)
+
+    def step_of(recipe):
+        model = load_model(source, tokenizer, classes, seed=0, pooling="mean", dropout=0.0)
+        step = training.Step(model, texts, labels, recipe, 0, CPU, print)
+        step.begin_epoch(0)
+        step.optimizer.zero_grad = lambda: None  # to look at the gradients after the step
+        return step, model.get_input_embeddings().weight
+
+    def gradient(move):
+        step, table = step_of(RECIPE)
+        with torch.no_grad():
+            table += move
+        step._accumulate(0, rows, 10**6)
+        return table.grad
+
+    plain = gradient(0)
+    expected = plain + gradient(0.5 * plain / plain.norm())
+    step, table = step_of(RECIPE | {"adversarial": 0.5, "max_grad_norm": 1e9})
+    before = table.detach().clone()
+    assert step(0, rows, 0.0, 10**6) == 10**6  # at a rate of 0 the weights stay
+    assert torch.allclose(table.grad, expected, atol=1e-6) and not torch.allclose(expected, 2 * plain, atol=1e-6)
+    assert torch.equal(table, before)
+    assert len(step.losses) == 1
 
 
 def test_label_smoothing_and_class_weights_act(task, tmp_path):
