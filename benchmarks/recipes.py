@@ -275,7 +275,8 @@ def summarize(runs, arguments):
                 bounds = [float(apart.mean() - half), float(apart.mean() + half)]
                 line |= {"difference": float(apart.mean()), "interval": bounds}
         rows.append(line)
-    return sorted(rows, key=lambda row: -row["accuracy"])
+    # Candidates may have run on other folds than the default: only the differences are paired
+    return sorted(rows, key=lambda row: (-(row["difference"] or 0), -row["accuracy"]))
 
 
 def print_table(rows):
