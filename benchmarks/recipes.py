@@ -4,8 +4,8 @@
     python benchmarks/recipes.py --model starter --data kaggle --max-length 256 --table
 
 One JSON line a run is appended to the results file; what is there is not computed again, so the same command goes on
-after an interruption. The table compares each candidate with the default, article by article: an article counts as its
-mean over the repeats, and the interval of the mean difference (95 %, normal) is over the articles.
+after an interruption. The table compares each candidate with the default on the same articles, folds and seeds; the
+interval of the difference (95 %, normal) takes an article's predictions as one cluster.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache, partial
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from common.metrics import cross_entropy
 from common.models import describe_source, find_source, load_model, load_tokenizer
 from common.options import add_training_options, resolve_recipe
 from common.plots import COLOURS, plt, save_figure
+from common.runs import environment
 from common.training import fit, predict
 
 DEFAULT = "default"
@@ -213,7 +215,8 @@ def run(arguments, name, repeat, fold):
         loss = cross_entropy(labels[held_out], probabilities, dataset.classes)
     return settings(arguments) | {
         "candidate": name, "repeat": repeat, "fold": fold, "accuracy": float(correct.mean()), "loss": loss,
-        "seconds": round(time.monotonic() - begin, 2), "correct": "".join(str(int(hit)) for hit in correct),
+        "seconds": round(time.monotonic() - begin, 2), "date": f"{date.today():%Y-%m-%d}",
+        "commit": environment()["commit"], "correct": "".join(str(int(hit)) for hit in correct),
     }  # fmt: skip
 
 
@@ -269,11 +272,11 @@ def summarize(runs, arguments):
                 "difference": None, "interval": None}  # fmt: skip
         if name != DEFAULT and DEFAULT in hits:
             apart = table - hits[DEFAULT]
-            apart = np.nanmean(apart[:, ~np.isnan(apart).all(axis=0)], axis=0)  # [articles], over the repeats
-            if len(apart):
-                half = 1.96 * apart.std(ddof=1) / np.sqrt(len(apart))
-                bounds = [float(apart.mean() - half), float(apart.mean() + half)]
-                line |= {"difference": float(apart.mean()), "interval": bounds}
+            if not np.isnan(apart).all():
+                mean = float(np.nanmean(apart))
+                by_article = np.nansum(apart - mean, axis=0)  # an article's predictions are no independent observations
+                half = float(1.96 * np.sqrt((by_article**2).sum()) / (~np.isnan(apart)).sum())
+                line |= {"difference": mean, "interval": [mean - half, mean + half]}
         rows.append(line)
     # Candidates may have run on other folds than the default: only the differences are paired
     return sorted(rows, key=lambda row: (-(row["difference"] or 0), -row["accuracy"]))

@@ -158,7 +158,7 @@ def further_pretraining(model, texts, tokenizer, recipe, seed, epochs=3):
     optimizer = torch.optim.AdamW(parameters, lr=recipe["learning_rate"], weight_decay=0.01, fused=True)
     windows = cover_with_windows(texts, recipe["max_length"])[0]
     batches = [batch for epoch in range(epochs) for batch in deal_batches(len(windows.lengths), 32, seed, epoch)]
-    hide = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, seed=seed)
+    hide = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     model.train()
     for step, rows in enumerate(batches):
         batch = hide([{"input_ids": windows.tokens[a:b].tolist()} for a, b in

@@ -37,7 +37,7 @@ def main():
     device = open_device(arguments.device, arguments.precision, distributed=False)
     path = Path(arguments.results)
     settings = {"encoder": encoder_name(arguments), "data": Path(arguments.data).name,
-                "max_length": arguments.max_length, "precision": device.precision,
+                "max_length": arguments.max_length, "our_precision": device.precision,
                 "trainer_epochs": arguments.trainer_epochs}  # fmt: skip
     runs = read_runs(path, settings)
     if not arguments.table:

@@ -68,8 +68,9 @@ def main():
                   flush=True)  # fmt: skip
     result = {
         "encoder": encoder_name(arguments), "articles": len(work.texts), "tokens": int(work.encoded.lengths.sum()),
-        "max_length": work.max_length, "batch_size": arguments.batch_size, "repeats": arguments.repeats,
-        "compiled": compiled, **summarize(runs, rates, {name: devices[name].precision for name in rates}),
+        "max_length": work.max_length, "batch_size": arguments.batch_size, "pooling": arguments.pooling,
+        "repeats": arguments.repeats, "compiled": compiled,
+        **summarize(runs, rates, {name: devices[name].precision for name in rates}),
         "runs": runs, **about(device)}  # fmt: skip
     print(json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=2))
     print(*final_lines(result, chosen), sep="\n")
@@ -84,6 +85,7 @@ def parse_arguments():
     add_workload_options(parser)
     parser.add_argument("--batch-size", type=int, default=16, help="ours, and the tuned Trainer's (default: 16)")
     parser.add_argument("--repeats", type=int, default=3, help="measured rounds after one warm-up (default: 3)")
+    parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="ours (default: mean)")
     parser.add_argument("--columns", help="which to run, in this order (default: all that apply)")
     parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto", help="ours (default: auto)")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="ours (default: auto)")
@@ -99,7 +101,7 @@ def parse_arguments():
 
 def time_ours(work, device, arguments, compiled):
     """One epoch by common/training.py, from the model on the CPU to the last step done."""
-    model = work.model()
+    model = work.model(arguments.pooling)
     reset_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
         outcome = fit(model, work.encoded, work.labels, plain_recipe(arguments.batch_size), 0, device, evaluate=dict,

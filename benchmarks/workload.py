@@ -66,12 +66,15 @@ class Workload:
         """Floating-point operations of one training pass over the articles, counted for real tokens alone.
 
         Forward and backward: 6 per weight of the encoder's matrices and token, and 12 x length x hidden per token and
-        layer for attention (Kaplan et al. 2020, appendix; Chowdhery et al. 2022, appendix B). The pooling layer and
-        the head work on one token a text and are left out; so is the word table, which is looked up, not multiplied.
+        layer for attention (Kaplan et al. 2020, appendix; Chowdhery et al. 2022, appendix B). The last layer need only
+        work on one token a text and is left out, but for keys and values where it is not the pooling layer; so are the
+        head, and the word table, which is looked up, not multiplied.
         """
         config = model.config
-        layers = config.num_hidden_layers - bool(getattr(config, "mean_pooling_layer", False))
+        layers = config.num_hidden_layers - 1
         weights = layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
+        if not getattr(config, "mean_pooling_layer", False):
+            weights += 2 * config.hidden_size**2
         lengths = self.encoded.lengths.astype(float)
         return float(6 * weights * lengths.sum() + 12 * layers * config.hidden_size * (lengths**2).sum())
 

@@ -100,28 +100,28 @@ def _one_line(message):
 
 @contextlib.contextmanager
 def _interruptible():
-    """While entered, Ctrl-C and SIGTERM, by which machines are taken back, interrupt by KeyboardInterrupt."""
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            previous[signum] = signal.signal(signum, _interrupt)
+    """While entered, Ctrl-C and SIGTERM, by which machines are taken back, interrupt by KeyboardInterrupt.
+
+    Python swallows what is raised in finalizers and other callbacks: there the interruption comes again.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    previous = {signum: signal.signal(signum, signal.default_int_handler) for signum in signals}
+    hook = sys.unraisablehook
+
+    def come_again(swallowed):
+        if swallowed.exc_type is not KeyboardInterrupt:
+            return hook(swallowed)
+        later = threading.Timer(0.01, _thread.interrupt_main)
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = come_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for signum, handler in previous.items():
             signal.signal(signum, handler)
-
-
-def _interrupt(signum, frame):
-    """Raise KeyboardInterrupt, but not in a finalizer, where Python would swallow it: there, a moment later."""
-    while frame:
-        if frame.f_code.co_name == "__del__":
-            later = threading.Timer(0.01, _thread.interrupt_main, [signum])
-            later.daemon = True
-            later.start()
-            return
-        frame = frame.f_back
-    raise KeyboardInterrupt
 
 
 class StopSignals:
@@ -146,9 +146,9 @@ class StopSignals:
         if self.requested and kind is None:
             raise KeyboardInterrupt
 
-    def _request(self, signum, frame):
+    def _request(self, signum, _frame):
         if self.requested and signum == signal.SIGINT:
-            _interrupt(signum, frame)
+            raise KeyboardInterrupt
         self.requested = True
 
 

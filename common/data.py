@@ -122,8 +122,8 @@ def split_validation(frame, fraction, seed):
     try:
         _, valid = train_test_split(candidates, test_size=fraction, random_state=seed, stratify=labels[candidates])
     except ValueError as error:
-        raise UserError(f"{len(frame)} rows are too few for a validation share of {fraction} with every class in it; "
-                        "add rows, or train without validation: --valid-fraction 0") from error  # fmt: skip
+        raise UserError(f"{len(frame)} rows with a validation share of {fraction} leave a class without a row on one "
+                        "side; choose another --valid-fraction (0: no validation) or add rows") from error  # fmt: skip
     is_valid = np.isin(group, valid)
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
 

@@ -105,8 +105,8 @@ def add_training_options(parser):
         type=number(float, 0),
         default=0.0,
         metavar="E",
-        help="each step learns also from word embeddings moved by E, 1 say, against the loss (FGM): twice the time, "
-        "0.9 points more with the starter (see README)",
+        help="each step learns also from word embeddings moved by E, 1 say, against the loss (FGM): twice the time; "
+        "what it gave: README",
     )
     group.add_argument(
         "--class-weights",

@@ -156,11 +156,13 @@ class Step:
 
         The budget comes back halved (again and again) where GPU memory ran out.
         """
+        direction = None
         while True:
             try:
                 loss = self._accumulate(step, rows, budget)
                 if self.recipe["adversarial"]:
-                    with self._moved_embeddings():
+                    direction = self._direction() if direction is None else direction  # processes agree on it once
+                    with self._moved_embeddings(direction):
                         self._accumulate(step, rows, budget)
                 break
             except torch.OutOfMemoryError:
@@ -205,19 +207,23 @@ class Step:
             total += loss.detach()
         return total
 
+    def _direction(self):
+        """The gradient of the batch, over all processes, on the word embeddings, [pieces, width], of length 1."""
+        direction = self.model.get_input_embeddings().weight.grad.clone()
+        if self.device.processes > 1:
+            sum_over_processes([direction])
+        return direction / direction.norm().clamp_min(1e-12)
+
     @contextlib.contextmanager
-    def _moved_embeddings(self):
-        """While entered, the word embeddings stand a step of the recipe's length up the batch's gradient.
+    def _moved_embeddings(self, direction):
+        """While entered, the word embeddings stand the recipe's `adversarial` away in this direction.
 
         Adversarial training on word embeddings, one step of the fast gradient method (Miyato, Dai, Goodfellow 2017).
         """
         table = self.model.get_input_embeddings().weight
-        direction = table.grad.clone()
-        if self.device.processes > 1:
-            sum_over_processes([direction])
         before = table.detach().clone()
         with torch.no_grad():
-            table += direction * (self.recipe["adversarial"] / direction.norm().clamp_min(1e-12))
+            table.add_(direction, alpha=self.recipe["adversarial"])
         try:
             yield
         finally:

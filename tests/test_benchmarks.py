@@ -42,6 +42,16 @@ def run_of(seconds, tokens_per_second, operations=None, peak=None):
             "peak_memory_bytes": peak} | ({} if operations is None else {"operations": operations})  # fmt: skip
 
 
+def test_operations_by_hand(work):
+    """tiny: two layers and the pooling layer; without that the last takes keys and values of all tokens alone."""
+    model, h = work.model(), work.model().config.hidden_size
+    inner, lengths = model.config.intermediate_size, work.encoded.lengths.astype(float)
+    layer = 6 * (4 * h * h + 2 * h * inner) * lengths.sum() + 12 * h * (lengths**2).sum()
+    assert model.config.num_hidden_layers == 3
+    assert work.operations(model) == pytest.approx(2 * layer)
+    assert work.operations(work.model("first")) == pytest.approx(layer + 6 * 2 * h * h * lengths.sum())
+
+
 def test_speeds_are_compared_round_by_round():
     runs = {
         "ours": [run_of(2, 500, 40, 7), run_of(4, 250, 40, 9), run_of(2, 500, 40, 8)],

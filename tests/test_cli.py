@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -127,18 +128,25 @@ def test_a_signal_outside_the_loop_is_one_line_too(capsys, signum):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize("where", ["finalizer", "callback"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_a_finalizer_is_not_swallowed(capsys, signum):
+def test_a_signal_in_a_finalizer_is_not_swallowed(capsys, signum, where):
     """Python ignores what a finalizer raises: a progress bar's was once what a signal met, and the run went on."""
 
     class Bar:
-        def __del__(self):
-            os.kill(os.getpid(), signum)
-            self.after = "the signal's handler has run"
+        pass
+
+    def signals(*_):
+        os.kill(os.getpid(), signum)
 
     @exit_codes
     def main(argv=None):
-        Bar()
+        bar = Bar()
+        if where == "finalizer":
+            Bar.__del__ = signals
+        else:
+            weakref.finalize(bar, signals)
+        del bar
         for _ in range(1000):
             time.sleep(0.01)
 

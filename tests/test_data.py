@@ -235,7 +235,7 @@ def test_validation_rows_are_a_clean_cut(pairs, fraction, seed):
     try:
         train, valid = split_validation(frame, fraction, seed)
     except UserError as error:
-        assert f"{len(pairs)} rows are too few for a validation share of {fraction}" in str(error)
+        assert f"{len(pairs)} rows with a validation share of {fraction} leave" in str(error)
         assume(False)
     assert sorted([*train, *valid]) == list(range(len(pairs)))
     assert list(train) == sorted(train) and list(valid) == sorted(valid) and len(valid) > 0
@@ -266,7 +266,7 @@ def test_validation_share_of_zero():
 
 @pytest.mark.parametrize("pairs", [[("a", "X"), ("b", "Y")], [("a", "X"), ("b", "X"), ("c", "Y"), ("d", "Y")]])
 def test_too_few_rows_to_validate(pairs):
-    with pytest.raises(UserError, match=rf"^{len(pairs)} rows are too few for a validation share of 0\.1 "):
+    with pytest.raises(UserError, match=rf"^{len(pairs)} rows with a validation share of 0\.1 leave "):
         split_validation(frame_of(pairs), 0.1, seed=0)
 
 

@@ -153,7 +153,7 @@ def test_two_processes_train_as_one(small_data, in_tmp):
         (["--data", "nonsense"], "no dataset 'nonsense'"),
         (["--unknown"], "unrecognized arguments"),
         (["--keep", "best", "--valid-fraction", "0"], "--keep best needs validation rows"),
-        (["--valid-fraction", "0.01"], "too few for a validation share of 0.01"),
+        (["--valid-fraction", "0.01"], "with a validation share of 0.01 leave a class"),
     ],
 )
 def test_impossible_options_are_one_line(small_data, in_tmp, capsys, arguments, message):
