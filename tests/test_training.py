@@ -226,6 +226,31 @@ def test_full_memory_halves_the_microbatches(task, tmp_path, monkeypatch):
     assert max(seen) > 100
 
 
+def test_memory_that_is_full_in_the_adversarial_pass_changes_nothing(task, tmp_path, monkeypatch):
+    """The step begins anew, its direction stays: other processes have agreed on it."""
+    compute, direction = training.compute_logits, training.Step._direction
+    calls, directions, lines = [], [], []
+
+    def limited(model, batch, path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError
+        return compute(model, batch, path)
+
+    def counted(step):
+        directions.append(step)
+        return direction(step)
+
+    recipe = RECIPE | {"adversarial": 0.5, "max_steps": 3}
+    _, _, plain = run(task, tmp_path / "plain", recipe, dropout=0.0)
+    monkeypatch.setattr(training, "compute_logits", limited)
+    monkeypatch.setattr(training.Step, "_direction", counted)
+    _, _, cut = run(task, tmp_path / "cut", recipe, dropout=0.0, say=lines.append)
+    assert len(lines) == 1 and "GPU memory is full" in lines[0]
+    assert len(directions) == 3
+    assert cut == pytest.approx(plain, abs=1e-4)
+
+
 def test_a_single_text_that_does_not_fit_is_the_users_to_mend(task, tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError
