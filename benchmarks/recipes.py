@@ -29,13 +29,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from benchmarks import techniques
+from benchmarks.workload import default_recipe
 from common.batching import encode
 from common.cli import UserError
 from common.data import assign_folds, load_dataset
 from common.devices import open_device
 from common.metrics import cross_entropy
-from common.models import describe_source, find_source, load_model, load_tokenizer
-from common.options import add_training_options, resolve_recipe
+from common.models import find_source, load_model, load_tokenizer
 from common.plots import COLOURS, plt, save_figure
 from common.runs import environment
 from common.training import fit, predict
@@ -186,11 +186,7 @@ def load(model, data):
     source = find_source(model)
     tokenizer, _ = load_tokenizer(source, dataset.train["text"])
     encoded = encode(tokenizer, dataset.train["text"])
-    parser = argparse.ArgumentParser()
-    add_training_options(parser)
-    defaults = parser.parse_args([])
-    defaults.model = model
-    return dataset, source, tokenizer, encoded, resolve_recipe(defaults, describe_source(source))
+    return dataset, source, tokenizer, encoded, default_recipe(model, source)
 
 
 def run(arguments, name, repeat, fold):

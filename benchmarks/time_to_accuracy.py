@@ -20,12 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
-from benchmarks.workload import about, encoder_name, markdown_table, plus_minus, synchronize
+from benchmarks.workload import about, default_recipe, encoder_name, markdown_table, plus_minus, synchronize
 from common.batching import cut_heads, encode
 from common.data import assign_folds, load_dataset
 from common.devices import open_device
-from common.models import describe_source, find_source, load_model, load_tokenizer
-from common.options import add_training_options, resolve_recipe
+from common.models import find_source, load_model, load_tokenizer
 from common.training import fit, predict
 
 FOLDS = 5  # one of which validates
@@ -107,11 +106,7 @@ class Task:
 def train_ours(arguments, device, seed):
     """Our loop with the scripts' defaults; returns [{"seconds", "accuracy"}] by epoch."""
     task = Task(arguments, seed)
-    parser = argparse.ArgumentParser()
-    add_training_options(parser)
-    options = parser.parse_args([])
-    options.model = arguments.model
-    recipe = resolve_recipe(options, describe_source(task.source)) | {"max_length": task.max_length}
+    recipe = default_recipe(arguments.model, task.source) | {"max_length": task.max_length}
     model = load_model(task.source, task.tokenizer, task.dataset.classes, seed=seed, pooling=recipe["pooling"],
                        dropout=recipe["dropout"], attention_dropout=recipe["attention_dropout"])  # fmt: skip
     epochs, validating = [], 0.0

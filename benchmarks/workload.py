@@ -1,5 +1,6 @@
 """What the speed benchmarks share: encoders of true size with random weights, articles, operation counts, ceilings."""
 
+import argparse
 import contextlib
 import ctypes
 import gc
@@ -17,7 +18,8 @@ from transformers import BertConfig, BertForSequenceClassification, ElectraConfi
 
 from common.batching import encode
 from common.data import load_dataset
-from common.models import add_mean_pooling, find_source, load_model, load_tokenizer
+from common.models import add_mean_pooling, describe_source, find_source, load_model, load_tokenizer
+from common.options import add_training_options, resolve_recipe
 from common.runs import environment
 from common.tiny import build_tiny_tokenizer
 
@@ -214,6 +216,15 @@ def add_workload_options(parser, *, model="starter", max_length=512, rows=256):
     parser.add_argument("--max-train-rows", type=int, default=rows,
                         help=f"articles, repeated if need be (default: {rows})")  # fmt: skip
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: auto)")
+
+
+def default_recipe(model, source):
+    """The recipe that train.py takes for an encoder (its name and its Source) when no option is given."""
+    parser = argparse.ArgumentParser()
+    add_training_options(parser)
+    options = parser.parse_args([])
+    options.model = model
+    return resolve_recipe(options, describe_source(source))
 
 
 def plain_recipe(batch_size):
