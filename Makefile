@@ -30,7 +30,7 @@ lint: setup-dev
 	$(PY) -m ruff format --check .
 
 images: setup
-	$(PY) images/make.py
+	$(PY) -m images.make
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

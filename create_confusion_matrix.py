@@ -16,8 +16,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from common.cli import Parser, UserError, add_label_columns, exit_codes, number, wrap
-from common.data import read_labels
-from common.evaluation import (
+from common.confusion.statistics import (
     calibration,
     compare,
     evaluate,
@@ -26,6 +25,7 @@ from common.evaluation import (
     similarity_order,
     top_confusions,
 )
+from common.data import read_labels
 from common.files import write_json, write_text
 from common.predictions import align, read_predictions
 from common.runs import check_run, complete_runs
@@ -60,7 +60,8 @@ def main(argv=None):
         metrics["comparison"] = {"other": str(other_path), **evaluate(other, options.bins, **sampling), **difference}
 
     # Pictures; matplotlib is imported here, as it costs a second that errors and --help need not wait for
-    from common import matrix_plots, plots
+    from common import plots
+    from common.confusion import plots as matrix_plots
 
     order = similarity_order(counts) if options.order == "similarity" else list(range(len(classes)))
     title = matrix_plots.title(path, scores, len(labels))

@@ -17,9 +17,12 @@ import numpy as np
 
 from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
 from common.data import FILES, load_dataset
-from common.ensembling import agreement, combine, normalised, search_weights
-from common.kaggle_client import COMPETITION, submit
-from common.members import (
+from common.metrics import score
+from common.runs import find_run
+from common.submission.combining import agreement, combine, normalised, search_weights
+from common.submission.files import check_output, expected_ids, record_file, unexpected_counts, write_submission
+from common.submission.kaggle import COMPETITION, submit
+from common.submission.members import (
     TEST_PREDICTIONS,
     align_members,
     describe_members,
@@ -29,9 +32,6 @@ from common.members import (
     read_held_out,
     read_member,
 )
-from common.metrics import score
-from common.runs import find_run
-from common.submissions import check_output, expected_ids, record_file, unexpected_counts, write_submission
 
 SHOWN = 20  # members that are printed; the JSON has all
 

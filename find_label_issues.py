@@ -15,14 +15,21 @@ from pathlib import Path
 
 from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
 from common.data import load_dataset, load_run_dataset
-from common.exports import KINDS, write_export
 from common.files import write_json
-from common.held_out import OUT_OF_FOLD, out_of_fold_files, read_held_out, run_of
-from common.label_issues import ENSEMBLE_WEIGHTS, FILTER, SCORE, estimate_noise, find_label_issues, find_rarest_class
-from common.review import ISSUES, build_review, write_review_table
-from common.review_page import write_review_page
+from common.label_issues.exports import KINDS, write_export
+from common.label_issues.held_out import OUT_OF_FOLD, out_of_fold_files, read_held_out, run_of
+from common.label_issues.labels import (
+    ENSEMBLE_WEIGHTS,
+    FILTER,
+    SCORE,
+    estimate_noise,
+    find_label_issues,
+    find_rarest_class,
+)
+from common.label_issues.page import write_review_page
+from common.label_issues.review import ISSUES, build_review, write_review_table
+from common.label_issues.texts import find_text_issues
 from common.runs import RUNS_FOLDER, check_run, find_run
-from common.text_issues import find_text_issues
 
 FOLDS = 5
 SHOWN_CLASSES = 12
@@ -51,7 +58,7 @@ def main(argv=None):
     summary = summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts, review)
 
     # Everything is computed: write; matplotlib is imported here, as it costs a second that errors need not wait for
-    from common.label_plots import draw_joint, draw_quality
+    from common.label_issues.plots import draw_joint, draw_quality
     from common.plots import save_figure
 
     write_review_table(folder / "label_issues.csv", review)

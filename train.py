@@ -12,8 +12,8 @@ import sys
 from argparse import BooleanOptionalAction
 
 from common.cli import Parser, add_data_options, exit_codes, number
-from common.options import add_training_options
 from common.runs import open_run, run_folder
+from common.training.options import add_training_options
 
 
 def parse_arguments(argv):
@@ -38,10 +38,10 @@ def main(argv=None):
     arguments = parse_arguments(argv)
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
-    from common.devices import close_device, gather, open_device
     from common.files import read_json
-    from common.fine_tuning import fine_tune, summary_lines
-    from common.inputs import choose_rows, prepare_inputs, validation_part
+    from common.training.devices import close_device, gather, open_device
+    from common.training.inputs import choose_rows, prepare_inputs, validation_part
+    from common.training.run import fine_tune, summary_lines
 
     device = open_device(arguments.device, arguments.precision)
     say = device.say

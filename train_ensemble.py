@@ -14,8 +14,8 @@ import traceback
 from argparse import BooleanOptionalAction
 
 from common.cli import Interrupted, Parser, UserError, add_data_options, exit_codes, number
-from common.options import add_training_options
 from common.runs import open_run, run_folder
+from common.training.options import add_training_options
 
 
 def parse_arguments(argv):
@@ -77,11 +77,11 @@ def main(argv=None):
     arguments = parse_arguments(argv)
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
-    from common.devices import close_device, gather, open_device
-    from common.ensemble_runs import combine_members, ensemble_lines, plan_members
     from common.files import read_json
-    from common.fine_tuning import fine_tune
-    from common.inputs import prepare_inputs
+    from common.training.devices import close_device, gather, open_device
+    from common.training.ensemble import combine_members, ensemble_lines, plan_members
+    from common.training.inputs import prepare_inputs
+    from common.training.run import fine_tune
 
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
     device = open_device(arguments.device, arguments.precision)

@@ -16,12 +16,12 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import BertConfig, BertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification
 
-from common.batching import encode
 from common.data import load_dataset
-from common.models import add_mean_pooling, describe_source, find_source, load_model, load_tokenizer
-from common.options import add_training_options, resolve_recipe
 from common.runs import environment
-from common.tiny import build_tiny_tokenizer
+from common.training.models import add_mean_pooling, describe_source, find_source, load_model, load_tokenizer
+from common.training.options import add_training_options, resolve_recipe
+from common.training.tiny import build_tiny_tokenizer
+from common.training.tokens import encode
 
 BERT = {"vocab_size": 31102, "pad_token_id": 0}  # the vocabulary of deepset's German models
 ARCHITECTURES = {

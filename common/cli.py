@@ -7,6 +7,7 @@ import errno
 import functools
 import math
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -30,12 +31,13 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser that shows defaults, makes its help of the script's docstring, and fails in one line.
 
     The docstring's paragraphs: what the script does, in a line; examples, indented, the first of them `python X.py`
-    with the script's path; more. The help begins with the first and ends with the examples.
+    or `python -m X`; more. The help begins with the first and ends with the examples.
     """
 
     def __init__(self, doc, arguments="[options]"):
         what, examples, *more = doc.strip("\n").split("\n\n")
-        super().__init__(prog=examples.split()[1], usage=f"python %(prog)s {arguments}",
+        script = re.match(r"\s*python (\S+\.py|-m \S+)", examples)[1]
+        super().__init__(prog=script, usage=f"python %(prog)s {arguments}",
                          description="\n\n".join([what, *more]), epilog=f"examples:\n{examples}",
                          formatter_class=_HelpFormatter, allow_abbrev=False)  # fmt: skip
 

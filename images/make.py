@@ -1,7 +1,7 @@
 """Make the pictures that the README shows, from runs that anybody can repeat.
 
-    python images/make.py                          # train, then make all: `make images`
-    python images/make.py header.png pipeline.png  # only these, of the run that is there
+    python -m images.make                          # train, then make all: `make images`
+    python -m images.make header.png pipeline.png  # only these, of the run that is there
 
 Trains the starter encoder on the shipped sample, five seeds in five folds, and takes what the scripts draw of it; the
 header and the pipeline are drawn from the same run. The review page is photographed where a Chromium is installed.
@@ -11,8 +11,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pandas as pd
 from PIL import Image

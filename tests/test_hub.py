@@ -15,13 +15,13 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from fake_hub import commit, serve
 from safetensors.torch import load_file
-from test_prepare import make_hub
 from transformers import BertConfig, BertForMaskedLM
 
 from common.data import prepare_module
-from common.tiny import build_tiny_tokenizer
+from common.training.tiny import build_tiny_tokenizer
+from tests.fake_hub import commit, serve
+from tests.test_prepare import make_hub
 
 ROOT = Path(__file__).resolve().parent.parent
 GBERT, GNAD = "deepset/gbert-base", "community-datasets/gnad10"
@@ -30,7 +30,7 @@ QUICK = ["--max-length", "16", "--max-steps", "2", "--max-train-rows", "64", "--
 CALLS = """
 import contextlib, io, json, sys, time
 import train
-import common.fine_tuning, datasets
+import common.training.run, datasets
 for arguments in json.loads(sys.argv[1]):
     start, error = time.monotonic(), io.StringIO()
     with contextlib.redirect_stderr(error):

@@ -22,8 +22,8 @@ from argparse import BooleanOptionalAction
 from common.cli import Parser, UserError, add_label_columns, exit_codes
 from common.data import load_dataset
 from common.files import whole_file
-from common.kaggle_client import COMPETITION, download
-from common.submissions import expected_ids
+from common.submission.files import expected_ids
+from common.submission.kaggle import COMPETITION, download
 
 FOLDER = Path(__file__).resolve().parent
 REQUIRED = ("test.csv", "train.csv")

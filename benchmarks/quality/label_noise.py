@@ -1,0 +1,213 @@
+"""Does it pay to look for wrong labels? Flip labels at random, find them, and train with what was found.
+
+    python -m benchmarks.quality.label_noise --model starter --data sample --max-length 128
+    python -m benchmarks.quality.label_noise --model gbert-base --data kaggle --seeds 3 --json label_noise.json
+
+A part of train.csv is set aside with its labels as they are; some labels of the rest are flipped to another class. Then
+the scripts run as a user would run them: train_ensemble.py and find_label_issues.py on the noisy rows, and train.py
+four times for every seed, scored on the rows set aside: on the noisy labels (`noisy`), without the flagged rows
+(`excluded`, --auto-exclude), with the true label of exactly the flagged rows (`corrected`, --corrections: a reviewer
+who looks at nothing else and does not err), and on the labels before they were flipped (`clean`, the ceiling).
+
+Labels of the dataset count as true; where some are not (sample has twelve planted errors), flags of these count as
+false alarms. Further options go to the training scripts. The same command goes on where it was interrupted.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+import find_label_issues
+import train
+import train_ensemble
+from common.cli import EXIT_INTERRUPTED, Interrupted, UserError, exit_codes, number
+from common.corrections import COLUMNS, flagged_ids
+from common.data import load_dataset, split_validation
+from common.files import read_json, write_json
+from common.label_issues import labels as label_issues
+from common.label_issues.held_out import OUT_OF_FOLD, read_held_out
+from common.predictions import read_predictions
+from common.runs import RUNS_FOLDER
+from common.spreadsheets import guard, restore
+from common.tables import csv_writer, read_table
+
+FIRST = (12, 30)  # ranks at which the precision is told, besides the number of flipped labels
+
+
+@exit_codes
+def main(argv=None):
+    """Measure and print; returns the exit code."""
+    arguments, recipe = parse_arguments(argv)
+    folder = Path(
+        arguments.runs or RUNS_FOLDER / f"label_noise-{Path(arguments.data).name}-{Path(arguments.model).name}"
+    )
+
+    # Two datasets of the same rows: clean and noisy labels, the same clean rows set aside as valid.csv
+    dataset = load_dataset(arguments.data)
+    parts = split_validation(dataset.train, arguments.held_out, arguments.noise_seed)
+    training, valid = (dataset.train.iloc[rows].reset_index(drop=True) for rows in parts)
+    noisy = flip_labels(training, dataset.classes, arguments.share, arguments.noise_seed)
+    for name, frame in (("clean", training), ("noisy", noisy)):
+        write_rows(folder / name / "train.csv", frame)
+        write_rows(folder / name / "valid.csv", valid)
+
+    # Find the flipped labels
+    model = [f"--model={arguments.model}", *recipe]
+    run = folder / "cross-validation"
+    data = f"--data={folder / 'noisy'}"
+    call(train_ensemble, *model, data, "--seeds=1", f"--folds={arguments.folds}", f"--run={run}")
+    call(find_label_issues, f"--run={run}")
+    listed = run / "label_issues" / "label_issues.csv"
+    flags = score_flags(listed, run / OUT_OF_FOLD, load_dataset(folder / "noisy"), training)
+
+    # Train with what was found
+    corrections = folder / "corrections.csv"
+    write_corrections(corrections, noisy, training, flagged_ids(listed, set(noisy["id"])))
+    variants = {
+        "noisy": [data],
+        "excluded": [data, f"--auto-exclude={listed}"],
+        "corrected": [data, f"--corrections={corrections}"],
+        "clean": [f"--data={folder / 'clean'}"],
+    }
+    trained = {name: [] for name in variants}
+    for seed in range(arguments.seeds):
+        for name, options in variants.items():
+            place = folder / f"{name}-seed{seed}"
+            call(train, *model, *options, f"--seed={seed}", f"--run={place}")
+            predictions = read_predictions(place / "predictions" / "valid.csv")
+            trained[name].append(predictions.predicted == predictions.labels)
+
+    result = {
+        "model": Path(arguments.model).name, "data": dataset.name, "share": arguments.share, "folds": arguments.folds,
+        "noise_seed": arguments.noise_seed, "options": recipe,
+        "recipe": read_json(folder / "noisy-seed0" / "config.json")["recipe"],
+        "rows": {"training": len(noisy), "held_out": len(valid),
+                 "flipped": int((noisy["label"] != training["label"]).sum())},
+        "flags": flags,
+        "training": {name: summarise(np.array(hits), np.array(trained["noisy"])) for name, hits in trained.items()},
+        "environment": read_json(folder / "noisy-seed0" / "environment.json"),
+    }  # fmt: skip
+    report(result)
+    if arguments.json:
+        write_json(Path(arguments.json), result)
+    return 0
+
+
+def parse_arguments(argv):
+    """Our options, and the list of those that the training scripts get."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)  # fmt: skip
+    share = number(float, 0, 0.9, low_open=True)
+    parser.add_argument("--model", default="starter", help="encoder (default: starter)")
+    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
+    parser.add_argument("--share", type=share, default=0.1, help="of the training labels to flip (default: 0.1)")
+    parser.add_argument("--held-out", type=share, default=0.25, help="share of train.csv set aside (default: 0.25)")
+    parser.add_argument("--noise-seed", type=number(int, 0), default=0, metavar="N",
+                        help="draws the rows set aside and the flipped labels (default: 0)")  # fmt: skip
+    parser.add_argument("--folds", type=number(int, 2), default=5, help="of the cross-validation (default: 5)")
+    parser.add_argument("--seeds", type=number(int, 1), default=1, metavar="N",
+                        help="trainings on each of the four sets of labels (default: 1)")  # fmt: skip
+    parser.add_argument("--runs", metavar="FOLDER", help="(default: runs/label_noise-<data>-<model>)")
+    parser.add_argument("--json", metavar="FILE", help="record the figures here")
+    return parser.parse_known_args(argv)
+
+
+def flip_labels(frame, classes, share, seed):
+    """A copy of the rows, a `share` of them with another class, each of the others being equally likely."""
+    draw = np.random.default_rng(seed)
+    labels = frame["label"].to_numpy(dtype=object).copy()
+    for row in draw.choice(len(frame), round(share * len(frame)), replace=False):
+        labels[row] = draw.choice([name for name in classes if name != labels[row]])
+    return frame.assign(label=labels)
+
+
+def call(script, *options):
+    """Run a script's main; raises Interrupted or UserError where it does not end well."""
+    code = script.main(list(options))
+    if code == EXIT_INTERRUPTED:
+        raise Interrupted("the same command goes on")
+    if code:
+        raise UserError(f"{script.__name__}.py ended with exit code {code}; once mended, the same command goes on")
+
+
+def write_rows(path, frame):
+    """Write a file of a dataset."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv_writer(file).writerows([["id", "text", "label"], *frame[["id", "text", "label"]].to_numpy().tolist()])
+
+
+def write_corrections(path, noisy, truth, flagged):
+    """Write what the review page would give if every flagged row, and no other, were decided rightly."""
+    rows = [COLUMNS]
+    for row_id, given, right in zip(noisy["id"], noisy["label"], truth["label"], strict=True):
+        if row_id in flagged:
+            decision = ("", "keep") if given == right else (right, "relabel")
+            rows.append([guard(cell) for cell in (row_id, given, *decision)])
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv_writer(file).writerows(rows)
+
+
+def score_flags(listed, out_of_fold, noisy, truth):
+    """How well the flagged rows, and the ranking of all rows, show what was flipped; and how good the model is."""
+    held_out = read_held_out([out_of_fold], noisy)
+    given, right = (frame["label"].map(noisy.classes.index).to_numpy() for frame in (held_out.rows, truth))
+    found = label_issues.find_label_issues(given, held_out.members)
+    wrong = dict(zip(truth["id"], given != right, strict=True))
+    flagged = flagged_ids(listed, wrong)
+    hits = np.array([wrong[row_id] for row_id in read_table(listed)["id"].map(restore) if row_id in flagged])  # by rank
+    first = sorted({n for n in (*FIRST, sum(wrong.values())) if n <= len(hits)})
+    return {
+        "flagged": len(hits),
+        "found": int(hits.sum()),
+        "precision": float(hits.mean()) if len(hits) else None,
+        "recall": float(hits.sum() / sum(wrong.values())),
+        "precision_among_first": {str(n): float(hits[:n].mean()) for n in first},
+        "average_precision": float(average_precision_score(given != right, -found.quality)),  # of all rows
+        "out_of_fold_accuracy": {"noisy": float((found.suggested == given).mean()),
+                                 "clean": float((found.suggested == right).mean())},
+    }  # fmt: skip
+
+
+def summarise(hits, noisy):
+    """Scores of the trainings on the same labels, and what they are better than those on the noisy ones.
+
+    `hits` and `noisy` are [seeds, rows set aside] bool. The gain's 95 % interval (normal) is over the rows, each
+    counting as its mean over the seeds: it holds for these trainings, not for other flips.
+    """
+    gain = hits.mean(axis=0) - noisy.mean(axis=0)
+    half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
+    return {
+        "accuracies": hits.mean(axis=1).tolist(),
+        "mean": float(hits.mean()),
+        "deviation": float(hits.mean(axis=1).std(ddof=1)) if len(hits) > 1 else None,
+        "gain": float(gain.mean()),
+        "gain_interval": [float(gain.mean() - half), float(gain.mean() + half)],
+    }
+
+
+def report(result):
+    """Print the figures."""
+    rows, flags = result["rows"], result["flags"]
+    print(
+        f"\n{rows['flipped']} of {rows['training']} labels flipped; {flags['flagged']} rows flagged, "
+        f"{flags['found']} of them rightly: precision {flags['precision'] or 0:.1%}, recall {flags['recall']:.1%}"
+    )
+    first = ", ".join(f"{share:.1%} of the first {n}" for n, share in flags["precision_among_first"].items())
+    print(f"flipped: {first or 'too few flags to tell'}; average precision {flags['average_precision']:.1%}")
+    print(f"out of fold, the model agrees with {flags['out_of_fold_accuracy']['noisy']:.1%} of the noisy labels, "
+          f"{flags['out_of_fold_accuracy']['clean']:.1%} of the clean ones")  # fmt: skip
+    print(f"\n{'trained on':<12}{'accuracy on ' + str(rows['held_out']) + ' rows':>22}{'points against noisy':>32}")
+    for name, scores in result["training"].items():
+        deviation = "" if scores["deviation"] is None else f" ± {scores['deviation']:.1%}"
+        low, high = (100 * bound for bound in scores["gain_interval"])
+        gain = "" if name == "noisy" else f"{100 * scores['gain']:+.1f} ({low:+.1f} to {high:+.1f})"
+        accuracy = f"{scores['mean']:.1%}{deviation}"
+        print(f"{name:<12}{accuracy:>22}{gain:>32}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

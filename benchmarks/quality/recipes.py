@@ -1,0 +1,314 @@
+"""Which recipe classifies best: repeated, stratified cross-validation, all candidates on the same folds and seeds.
+
+    python -m benchmarks.quality.recipes --model starter --data kaggle --max-length 256 --jobs 2
+    python -m benchmarks.quality.recipes --model starter --data kaggle --max-length 256 --table
+
+One JSON line a run is appended to the results file; what is there is not computed again, so the same command goes on
+after an interruption. The table compares each candidate with the default on the same articles, folds and seeds; the
+interval of the difference (95 %, normal) takes an article's predictions as one cluster.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from benchmarks.quality import techniques
+from benchmarks.workload import default_recipe
+from common.cli import UserError
+from common.data import assign_folds, load_dataset
+from common.metrics import cross_entropy
+from common.plots import COLOURS, plt, save_figure
+from common.runs import environment
+from common.training.devices import open_device
+from common.training.loop import fit, predict
+from common.training.models import find_source, load_model, load_tokenizer
+from common.training.tokens import encode
+
+DEFAULT = "default"
+FAR = 0.1  # beyond this difference a candidate stands in the table alone
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe: what it changes of the default (a function of its value, or a value), and how."""
+
+    note: str
+    changes: dict = field(default_factory=dict)
+    step: type | None = None
+    prepare: object = None  # takes the model
+    pretrain: object = None  # takes the model, all texts (test texts too), the tokenizer, the recipe, the seed
+    texts: object = None  # takes the texts and the maximal length, returns what is read of them
+    predict: dict = field(default_factory=dict)  # what it changes of the recipe when predicting
+    overlapping: bool = False  # predict on overlapping windows
+    max_length: int | None = None  # its own, where the study's is longer
+
+
+TRAINER = {"learning_rate": 5e-5, "epochs": 3, "batch_size": 8, "warmup": 0.0, "weight_decay": 0.0,
+           "head_factor": 1.0, "pooling": "first", "dropout": None, "attention_dropout": None,
+           "label_smoothing": 0.0, "long_texts": "head"}  # fmt: skip
+ORIGINAL = TRAINER | {"learning_rate": 2e-5, "epochs": 5, "batch_size": 32, "warmup": 0.06, "weight_decay": 0.01}
+CANDIDATES = {
+    DEFAULT: Candidate("the scripts' default"),
+    "trainer": Candidate("Hugging Face Trainer's default recipe", TRAINER),
+    "original": Candidate("the original experiment's recipe, 256 tokens", ORIGINAL, max_length=256),
+    "tfidf": Candidate("TF-IDF + LinearSVC"),
+    "rate x0.3": Candidate("a third of the learning rate", {"learning_rate": lambda rate: rate * 0.3}),
+    "rate x0.5": Candidate("half the learning rate", {"learning_rate": lambda rate: rate * 0.5}),
+    "rate x2": Candidate("twice the learning rate", {"learning_rate": lambda rate: rate * 2}),
+    "epochs x0.5": Candidate("half the epochs", {"epochs": lambda epochs: max(1, epochs // 2)}),
+    "epochs x2": Candidate("twice the epochs", {"epochs": lambda epochs: epochs * 2}),
+    "batch 8": Candidate("8 texts a step", {"batch_size": 8}),
+    "batch 32": Candidate("32 texts a step", {"batch_size": 32}),
+    "head as encoder": Candidate("one learning rate for all", {"head_factor": 1.0}),
+    "head x10": Candidate("the head learns 10 times as fast", {"head_factor": 10.0}),
+    "first token": Candidate("pooling by the first token", {"pooling": "first"}),
+    "mean": Candidate("pooling by the mean", {"pooling": "mean"}),
+    "attention pooling": Candidate("pooling by learnt attention", {"pooling": "mean"},
+                                   prepare=techniques.attention_pooling),
+    "smoothing 0.1": Candidate("label smoothing", {"label_smoothing": 0.1}),
+    "dropout 0.1": Candidate("dropout of hidden states", {"dropout": 0.1}),
+    "dropout 0.2": Candidate("more dropout of hidden states", {"dropout": 0.2}),
+    "dropout 0.3": Candidate("much dropout of hidden states", {"dropout": 0.3}),
+    "attention dropout": Candidate("dropout of attention weights, as the checkpoint", {"attention_dropout": None}),
+    "decay 0.1": Candidate("weight decay 0.1", {"weight_decay": 0.1}),
+    "class weights": Candidate("rare classes count more", {"class_weights": "balanced"}),
+    "layer decay": Candidate("learning rate x 0.9 a layer downwards", step=techniques.LayerDecay),
+    "reset 1 layer": Candidate("top layer drawn anew", prepare=lambda model: techniques.reset_top_layers(model, 1)),
+    "further pre-training": Candidate("masked-language modelling on all texts first",
+                                      pretrain=techniques.further_pretraining),
+    "average": Candidate("moving average of the weights (EMA)", step=techniques.Averaged),
+    "r-drop": Candidate("R-Drop", step=techniques.RDrop),
+    "adversarial": Candidate("adversarial embeddings (FGM)", {"adversarial": 1.0}),
+    "token dropout": Candidate("15 % of the tokens masked", step=techniques.TokenDropout),
+    "head": Candidate("long texts: the beginning alone", {"long_texts": "head"}),
+    "tail": Candidate("long texts: the end alone", {"long_texts": "head"}, texts=techniques.tails),
+    "head+tail": Candidate("long texts: a quarter from the start, the rest from the end", {"long_texts": "head"},
+                           texts=partial(techniques.tails, head_share=0.25)),
+    "windows predicting": Candidate("trained on the beginning, the mean over windows when predicting",
+                                     {"long_texts": "head"}, predict={"long_texts": "windows"}),
+    "windows training": Candidate("trained on windows, predicts from the beginning", predict={"long_texts": "head"}),
+    "overlapping windows": Candidate("predicts on full windows, which overlap", overlapping=True),
+}  # fmt: skip
+
+
+def main():
+    """Run what is missing, then print the table and draw the picture; returns the exit code."""
+    arguments = parse_arguments()
+    path = Path(arguments.results)
+    runs = read_runs(path, arguments)
+    if not arguments.table:
+        done = {(run["candidate"], run["repeat"], run["fold"]) for run in runs}
+        folds = range(arguments.use_folds or arguments.folds)
+        jobs = [(name, repeat, fold) for repeat in range(arguments.repeats) for name in arguments.candidates
+                for fold in folds if (name, repeat, fold) not in done]  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(arguments.jobs) as pool, path.open("a") as file:
+            waiting = [pool.submit(run, arguments, *job) for job in jobs]
+            for number, future in enumerate(as_completed(waiting), 1):
+                record = future.result()
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                print(f"{number}/{len(jobs)} {record['candidate']}, repeat {record['repeat']}, fold {record['fold']}: "
+                      f"{record['accuracy']:.2%}  {record['seconds']:.0f} s", flush=True)  # fmt: skip
+        runs = read_runs(path, arguments)
+    rows = summarize(runs, arguments)
+    print_table(rows)
+    draw(path.with_suffix(".png"), rows, arguments)
+    return 0
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="starter", help="encoder (default: starter)")
+    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
+    parser.add_argument("--max-length", type=int, default=256, help="tokens (default: 256)")
+    parser.add_argument("--folds", type=int, default=5, help="(default: 5)")
+    parser.add_argument("--use-folds", type=int, help="train on the first N folds alone (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="splits and seeds (default: 3)")
+    parser.add_argument("--candidates", default=",".join(CANDIDATES), help="names, with commas (default: all)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each if several (default: 1)")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: auto)")
+    parser.add_argument("--results", help="file of JSON lines (default: benchmarks/results/recipes-<model>.jsonl)")
+    parser.add_argument("--table", action="store_true", help="only print the table and draw the picture")
+    arguments = parser.parse_args()
+    arguments.candidates = arguments.candidates.split(",")
+    for name in arguments.candidates:
+        if name not in CANDIDATES:
+            parser.error(f"no candidate {name!r}; there are: {', '.join(CANDIDATES)}")
+    default = Path(__file__).parents[1] / "results" / f"recipes-{Path(arguments.model).name}.jsonl"
+    arguments.results = arguments.results or default
+    return arguments
+
+
+def settings(arguments):
+    """What must be equal for runs to be compared."""
+    return {"model": Path(arguments.model).name, "data": Path(arguments.data).name,
+            "articles": count_articles(arguments.data), "max_length": arguments.max_length,
+            "folds": arguments.folds, "precision": arguments.precision}  # fmt: skip
+
+
+@cache
+def count_articles(data):
+    """The training rows of a dataset: two of the same name need not be the same."""
+    return len(load_dataset(data).train)
+
+
+def read_runs(path, arguments):
+    """The records of the results file that have these settings."""
+    if not path.exists():
+        return []
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    wanted = settings(arguments).items()
+    return [record for record in records if wanted <= record.items()]
+
+
+@cache
+def load(model, data):
+    """What all runs share, once a process: dataset, encoder, uncut tokens, the scripts' default recipe."""
+    dataset = load_dataset(data)
+    source = find_source(model)
+    tokenizer, _ = load_tokenizer(source, dataset.train["text"])
+    encoded = encode(tokenizer, dataset.train["text"])
+    return dataset, source, tokenizer, encoded, default_recipe(model, source)
+
+
+def run(arguments, name, repeat, fold):
+    """Train and score one candidate on one fold; returns its record."""
+    if arguments.jobs > 1:
+        torch.set_num_threads(1)
+    candidate = CANDIDATES[name]
+    dataset, source, tokenizer, whole, recipe = load(arguments.model, arguments.data)
+    fold_of = assign_folds(dataset.train, arguments.folds, repeat)
+    train_rows, held_out = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+    labels = dataset.train["label"].to_numpy()
+    begin = time.monotonic()
+    if name == "tfidf":
+        texts = dataset.train["text"].to_numpy()
+        model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LinearSVC())
+        model.fit(texts[train_rows], labels[train_rows])
+        correct, loss = model.predict(texts[held_out]) == labels[held_out], None
+    else:
+        probabilities = train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out,
+                                          repeat, arguments)  # fmt: skip
+        correct = np.array(dataset.classes)[probabilities.argmax(1)] == labels[held_out]
+        loss = cross_entropy(labels[held_out], probabilities, dataset.classes)
+    return settings(arguments) | {
+        "candidate": name, "repeat": repeat, "fold": fold, "accuracy": float(correct.mean()), "loss": loss,
+        "seconds": round(time.monotonic() - begin, 2), "date": f"{date.today():%Y-%m-%d}",
+        "commit": environment()["commit"], "correct": "".join(str(int(hit)) for hit in correct),
+    }  # fmt: skip
+
+
+def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out, seed, arguments):
+    """Probabilities of the held-out rows, [rows, classes]."""
+    recipe = dict(recipe)
+    for key, change in candidate.changes.items():
+        recipe[key] = change(recipe[key]) if callable(change) else change
+    length = min(arguments.max_length, candidate.max_length or arguments.max_length)
+    recipe["max_length"] = min(length, tokenizer.model_max_length)
+    numbers = np.array([dataset.classes.index(label) for label in dataset.train["label"]])[train_rows]
+    device = open_device(precision=arguments.precision, distributed=False)
+    model = load_model(source, tokenizer, dataset.classes, seed=seed, pooling=recipe["pooling"],
+                       dropout=recipe["dropout"], attention_dropout=recipe["attention_dropout"])  # fmt: skip
+    if candidate.prepare:
+        torch.manual_seed(seed)
+        candidate.prepare(model)
+    if candidate.pretrain:
+        texts = [frame["text"] for frame in (dataset.train, dataset.test) if frame is not None]
+        candidate.pretrain(model, encode(tokenizer, pd.concat(texts)), tokenizer, recipe, seed)
+    train_texts, held_texts = whole.take(train_rows), whole.take(held_out)
+    if candidate.texts:
+        train_texts, held_texts = (candidate.texts(texts, recipe["max_length"]) for texts in (train_texts, held_texts))
+    mask = tokenizer.mask_token_id
+    techniques.TokenDropout.mask_id = tokenizer.unk_token_id if mask is None else mask
+    with tempfile.TemporaryDirectory() as folder:
+        fit(model, train_texts, numbers, recipe, seed, device, evaluate=dict, log=lambda record: None,
+            folder=Path(folder), step_type=candidate.step)  # fmt: skip
+    if candidate.overlapping:
+        return techniques.predict_overlapping(model, held_texts, device, recipe["max_length"])
+    return predict(model, held_texts, device, recipe | candidate.predict)
+
+
+def summarize(runs, arguments):
+    """A row for each candidate: accuracy over the repeats, difference to the default, by article, over all articles."""
+    if not runs:
+        raise UserError("no runs with these settings")
+    train = load_dataset(arguments.data).train
+    fold_of = {repeat: assign_folds(train, arguments.folds, repeat) for repeat in {run["repeat"] for run in runs}}
+    hits = {}  # candidate -> [repeats, rows]: 1 right, 0 wrong, NaN where not run
+    for record in runs:
+        table = hits.setdefault(record["candidate"], np.full((max(fold_of) + 1, len(train)), np.nan))
+        table[record["repeat"], fold_of[record["repeat"]] == record["fold"]] = [int(hit) for hit in record["correct"]]
+    rows = []
+    for name, table in hits.items():
+        accuracies = [np.nanmean(row) for row in table if not np.isnan(row).all()]
+        of = [record for record in runs if record["candidate"] == name]
+        losses = [record["loss"] for record in of if record["loss"] is not None]
+        line = {"candidate": name, "runs": len(of), "accuracy": float(np.mean(accuracies)),
+                "deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+                "loss": float(np.mean(losses)) if losses else None,
+                "seconds": float(np.mean([record["seconds"] for record in of])),
+                "difference": None, "interval": None}  # fmt: skip
+        if name != DEFAULT and DEFAULT in hits:
+            apart = table - hits[DEFAULT]
+            if not np.isnan(apart).all():
+                mean = float(np.nanmean(apart))
+                by_article = np.nansum(apart - mean, axis=0)  # an article's predictions are no independent observations
+                half = float(1.96 * np.sqrt((by_article**2).sum()) / (~np.isnan(apart)).sum())
+                line |= {"difference": mean, "interval": [mean - half, mean + half]}
+        rows.append(line)
+    # Candidates may have run on other folds than the default: only the differences are paired
+    return sorted(rows, key=lambda row: (-(row["difference"] or 0), -row["accuracy"]))
+
+
+def print_table(rows):
+    """Print the rows as a Markdown table."""
+    print("\n| candidate | accuracy, % | against the default, points | log loss | seconds a run | runs |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        deviation = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
+        apart = ""
+        if row["interval"]:
+            low, high = (100 * bound for bound in row["interval"])
+            apart = f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+        loss = "" if row["loss"] is None else f"{row['loss']:.3f}"
+        print(f"| {row['candidate']} | {100 * row['accuracy']:.2f}{deviation} | {apart} | {loss} | "
+              f"{row['seconds']:.0f} | {row['runs']} |")  # fmt: skip
+
+
+def draw(path, rows, arguments):
+    """Draw the differences to the default with their intervals; what is worse by far would squeeze the rest."""
+    rows = [row for row in reversed(rows) if row["interval"] and abs(row["difference"]) < FAR]
+    if not rows:
+        return
+    figure, axis = plt.subplots(figsize=(7.5, 1.2 + 0.27 * len(rows)))
+    for place, row in enumerate(rows):
+        low, high = (100 * bound for bound in row["interval"])
+        colour = COLOURS[2] if low > 0 else COLOURS[3] if high < 0 else COLOURS[7]
+        axis.plot([low, high], [place, place], color=colour, lw=2)
+        axis.plot(100 * row["difference"], place, "o", color=colour, ms=5)
+    axis.axvline(0, color="#444444", lw=1)
+    axis.set_yticks(range(len(rows)), [row["candidate"] for row in rows])
+    axis.set(title=f"Accuracy against the default: {settings(arguments)['model']}, {arguments.max_length} tokens",
+             xlabel="percentage points, with 95 % interval over the articles")  # fmt: skip
+    axis.grid(axis="y", visible=False)
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""The optimizations one after another, each with its own measured step, on the device that it runs on.
+
+    python -m benchmarks.speed.ladder --model starter --data sample
+    python -m benchmarks.speed.ladder --random-init gbert-base --data gnad10 --max-train-rows 512 --compile
+
+All rungs are the loop of common/training/loop.py with parts of it switched off: the same articles, the same batches.
+Counted are real tokens per second after each run's first step; the first round is not counted. Rungs that the device
+does not have show a dash.
+Prints a Markdown table, and writes the figures and a picture of them.
+"""
+
+import argparse
+import contextlib
+import functools
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+import common.training.forward
+import common.training.loop
+from benchmarks.workload import (
+    StepClock,
+    Workload,
+    about,
+    add_workload_options,
+    encoder_name,
+    markdown_table,
+    peak_memory,
+    plain_recipe,
+    plus_minus,
+    record_path,
+    reset_peak_memory,
+    spread,
+)
+from common.files import write_json
+from common.plots import COLOURS, plt, save_figure
+from common.training.devices import open_device
+from common.training.forward import choose_path
+from common.training.loop import Step, fit
+from common.training.tokens import deal_batches
+
+WHOLE_BATCH = 10**9  # tokens: a budget that splits nothing
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How a run computes; the defaults are the plain beginning."""
+
+    attention: str = "eager"
+    attention_dropout: float | None = None  # None: as the checkpoint has it
+    tf32: bool = False
+    precision: str = "fp32"
+    microbatch_tokens: int | None = WHOLE_BATCH  # None: the loop's own, of texts sorted by length
+    path: str = "padded"
+    whole_last_layer: bool = True
+    word_dropout: bool = False
+    fused_optimizer: bool = False
+    pooling: str = "first"
+    compiled: bool = False
+
+
+def climb(device, path, compiled):
+    """The rungs in order: [(name, Rung or None where this device lacks it)]. `path` is the loop's (choose_path)."""
+    steps = (
+        ("plain: float32, padded to the batch's longest", {}),
+        ("fused attention (SDPA; needs attention dropout 0)", {"attention": "sdpa", "attention_dropout": 0.0}),
+        ("TF32", {"tf32": True} if device.device.type == "cuda" else None),
+        (device.precision, {"precision": device.precision} if device.precision != "fp32" else None),
+        ("microbatches sorted by length", {"microbatch_tokens": None}),
+        ("no padding", {"path": path} if path != "padded" else None),
+        ("last layer for the first token only", {"whole_last_layer": False} if path != "padded" else None),
+        ("dropout from random words", {"word_dropout": True} if device.device.type == "cpu" else None),
+        ("fused AdamW", {"fused_optimizer": True}),
+        ("mean pooling, for quality", {"pooling": "mean"}),
+        ("compiled layers", {"compiled": True} if compiled else None),
+    )
+    rung, rungs = Rung(), []
+    for name, change in steps:
+        rung = replace(rung, **(change or {}))
+        rungs.append((name, None if change is None else rung))
+    return rungs
+
+
+def main():
+    """Measure, print, record and draw; returns the exit code."""
+    arguments = parse_arguments()
+    device = open_device(arguments.device, arguments.precision, distributed=False)
+    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
+                    arguments.max_train_rows)  # fmt: skip
+    rungs = climb(device, choose_path(work.model(), device), arguments.compile)
+    runs = {name: [] for name, _ in rungs}
+    for repeat in range(arguments.repeats + 1):  # the first round warms up: compilation, memory pools
+        for name, rung in rungs:
+            if rung is None:
+                continue
+            measured = measure(work, device, rung, arguments.batch_size)
+            if repeat:
+                runs[name].append(measured)
+            rate = measured["tokens_per_second"]
+            print(f"{repeat or 'warm-up':>7} {name:<50} {rate:>9,.0f} tokens/s", flush=True)
+    path = record_path(arguments, "ladder", device)
+    record = {"encoder": encoder_name(arguments), "articles": len(work.texts), "max_length": work.max_length,
+              "batch_size": arguments.batch_size, "repeats": arguments.repeats, "rungs": runs,
+              **about(device)}  # fmt: skip
+    write_json(path, record)
+    draw(path.with_suffix(".png"), record)
+    print(table(runs), f"\n{path} and .png")
+    return 0
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_workload_options(parser, rows=96)
+    parser.add_argument("--batch-size", type=int, default=16, help="(default: 16)")
+    parser.add_argument("--repeats", type=int, default=3, help="measured rounds after one warm-up (default: 3)")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="(default: auto)")
+    parser.add_argument("--compile", action="store_true", help="the last rung, too")
+    parser.add_argument("--json", help="file for the figures (default: benchmarks/results/ladder-<device>-<date>.json)")
+    arguments = parser.parse_args()
+    if arguments.max_train_rows < 2 * arguments.batch_size:
+        parser.error("--max-train-rows must be two batches at least: the first step is not counted")
+    return arguments
+
+
+def measure(work, device, rung, batch_size):
+    """One epoch as the rung has it; returns its figures."""
+    device = replace(device, precision=rung.precision)
+    model = work.model(rung.pooling, rung.attention_dropout)
+    model.config._attn_implementation = rung.attention
+    if device.device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if rung.tf32 else "highest")
+    without = contextlib.ExitStack()
+    if rung.whole_last_layer:
+        whole_layer = functools.partial(_whole_layer, path=rung.path)
+        without.enter_context(mock.patch.object(common.training.forward, "_first_token_layer", whole_layer))
+    if not rung.word_dropout:
+        without.enter_context(mock.patch.object(common.training.loop, "use_word_dropout", lambda model: None))
+    reset_peak_memory(device)
+    with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock, without:
+        fit(model, work.encoded, work.labels, plain_recipe(batch_size), 0, device, evaluate=dict,
+            log=lambda record: None, folder=Path(folder), microbatch_tokens=rung.microbatch_tokens,
+            compiled=rung.compiled, step_type=functools.partial(_step, rung))  # fmt: skip
+    counted = sum(work.encoded.lengths[rows].sum() for rows in deal_batches(len(work.texts), batch_size, 0, 0)[1:])
+    return {"tokens_per_second": float(counted) / (clock.times[-1] - clock.times[0]),
+            "first_step_seconds": clock.times[0], "peak_memory_bytes": peak_memory(device)}  # fmt: skip
+
+
+def _step(rung, *arguments):
+    """The loop's Step, on the rung's path and with torch's default implementation of AdamW where it is not fused."""
+    step = Step(*arguments)
+    step.path = rung.path
+    for group in step.optimizer.param_groups:
+        group["fused"] = True if rung.fused_optimizer else None
+    return step
+
+
+def _whole_layer(layer, hidden, batch, path):
+    """In place of the closed form: the layer for all tokens, of which the first of each text is taken."""
+    segments = {"runs": common.training.forward._runs(batch)}
+    if path == "varlen":
+        segments = {"starts": batch.starts, "longest": max(batch.lengths)}
+    return layer(hidden[None], None, **segments)[0, batch.starts[:-1].long()]
+
+
+def table(runs):
+    """The Markdown table: tokens per second, times the rung before, times the first."""
+    rows, first, before = [], None, None
+    for name, measured in runs.items():
+        if not measured:
+            rows.append([name, "–", "–", "–"])
+            continue
+        rates = [run["tokens_per_second"] for run in measured]
+        mean = spread(rates)[0]
+        first, before = first or mean, before or mean
+        rows.append([name, plus_minus(rates), f"{mean / before:.2f}", f"{mean / first:.2f}"])
+        before = mean
+    return markdown_table(["", "tokens/s", "× before", "× plain"], rows)
+
+
+def draw(path, record):
+    """Bars from the plain loop at the top to the last rung, with the deviation over the rounds."""
+    runs = {name: spread([run["tokens_per_second"] for run in measured])
+            for name, measured in record["rungs"].items() if measured}  # fmt: skip
+    means, deviations = zip(*runs.values(), strict=True)
+    figure, axis = plt.subplots(figsize=(9, 0.42 * len(runs) + 1.2), layout="constrained")
+    axis.barh(list(runs), means, xerr=deviations, color=COLOURS[0], error_kw={"capsize": 2, "lw": 1})
+    for place, mean in enumerate(means):
+        axis.annotate(f"× {mean / means[0]:.2f}", (mean + deviations[place], place), (5, 0), va="center", fontsize=9,
+                      textcoords="offset points")  # fmt: skip
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.margins(x=0.12)
+    axis.set(title=f"{record['encoder']}, {record['max_length']} tokens", xlabel="real tokens per second")
+    figure.supxlabel(f"{record['device']}, {record['date']}", fontsize=8)
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Estimate of the GPU memory that training takes, and a check of the estimate on this CPU.
+
+    python -m benchmarks.speed.memory
+    python -m benchmarks.speed.memory --check
+
+The estimate is that of `microbatch_budget` in common/training/devices.py, by which the loop chooses its microbatches
+on a GPU: 18 bytes a weight (float32 weight, gradient and two moments of AdamW: 16; its 16-bit copy: 2), and 60 bytes a
+token, layer and hidden unit for what the backward pass needs. Of these, 34 are counted in Korthikanti et al.
+2022 (Reducing Activation Recomputation in Large Transformer Models, section 4: 34 sbh, without attention scores, which
+fused attention never stores); the rest is for what autocast keeps in float32: norms, residual sums. In float32
+all double.
+`--check` trains a small BERT on the CPU with two budgets. The growth of the peak from one to the other, over the growth
+in tokens, is what a token takes; it must not exceed the estimate.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from benchmarks.workload import (
+    ARCHITECTURES,
+    BERT,
+    about,
+    markdown_table,
+    memory_in_use,
+    peak_memory,
+    plain_recipe,
+    record_path,
+    reset_peak_memory,
+)
+from common.files import write_json
+from common.training.devices import ACTIVATION_BYTES, Device, microbatch_budget, open_device
+from common.training.loop import fit
+from common.training.models import add_mean_pooling, count_parameters
+from common.training.tokens import Encoded
+
+GPU = Device(torch.device("cuda"), "bf16")  # none is needed: nothing is computed on it
+GIB = 2**30
+SIZES = (8, 12, 16, 24, 80)  # GiB
+LENGTH = 512  # tokens
+STATE_BYTES = 18  # a weight, as in microbatch_budget
+SMALL = {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 1024}
+CHECK_TOKENS = (2048, 8192)
+
+
+def main():
+    """Print the table of estimates or the check, and record it; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="hold the estimate against measured peaks on this CPU")
+    parser.add_argument("--json", help="file for the check's figures (default: in benchmarks/results/)")
+    arguments = parser.parse_args()
+    if not arguments.check:
+        print(f"Estimated, not measured. {GPU.precision}, texts of {LENGTH} tokens; (tokens of a microbatch)")
+        print(markdown_table(["", "weights", "one text at a time", *(f"{size} GB" for size in SIZES)],
+                             [estimate_row(name) for name in ARCHITECTURES]))  # fmt: skip
+        return 0
+    record = {"tokens": CHECK_TOKENS, **SMALL, **about(open_device("cpu", distributed=False))}
+    rows = []
+    for precision in ("fp32", "bf16"):
+        device = open_device("cpu", precision, distributed=False)
+        peaks = [measure(device, tokens) for tokens in CHECK_TOKENS]
+        if None in peaks:
+            print("this system does not tell a process's peak memory")
+            return 1
+        units = SMALL["num_hidden_layers"] * SMALL["hidden_size"] * (CHECK_TOKENS[1] - CHECK_TOKENS[0])
+        measured = (peaks[1] - peaks[0]) / units
+        estimated = ACTIVATION_BYTES * (2 if precision == "fp32" else 1)
+        record[precision] = {"peaks": peaks, "measured_bytes": measured, "estimated_bytes": estimated}
+        rows.append([precision, f"{measured:.1f}", estimated, "yes" if measured <= estimated else "NO"])
+    path = record_path(arguments, "memory", device)
+    write_json(path, record)
+    print(markdown_table(["bytes a token, layer and hidden unit", "measured", "estimated", "an upper bound"], rows))
+    print(path)
+    return 0
+
+
+def estimate_row(name):
+    """A line of the table: the model, its weights, what it needs at least, and what fits where."""
+    model = build(name)
+    needed = estimate(model, LENGTH)
+    row = [name, f"{count_parameters(model) / 1e6:.0f} M", f"{needed / 1e9:.1f} GB"]
+    for size in SIZES:
+        budget = choose_budget(model, size * GIB)
+        row.append("–" if needed > 0.9 * size * GIB else f"yes ({budget:,})")
+    return row
+
+
+def build(name):
+    """The architecture as the loop trains it, with its pooling layer but without memory for its weights."""
+    kind, config, sizes = ARCHITECTURES[name]
+    with torch.device("meta"):
+        model = kind(config(num_labels=9, **BERT, **sizes))
+        add_mean_pooling(model)
+    return model
+
+
+def estimate(model, tokens):
+    """Bytes that training takes with microbatches of `tokens` tokens in 16 bits: the inverse of microbatch_budget."""
+    activations = model.config.num_hidden_layers * model.config.hidden_size * ACTIVATION_BYTES
+    return count_parameters(model) * STATE_BYTES + tokens * activations
+
+
+def choose_budget(model, memory):
+    """The microbatch, in tokens, that the loop would take on a GPU of `memory` bytes."""
+    with mock.patch("torch.cuda.mem_get_info", return_value=(memory, memory)):
+        return microbatch_budget(model, GPU)
+
+
+def measure(device, tokens):
+    """The peak of two training steps above what was in use before, in bytes; None where the system does not tell."""
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(BertConfig(vocab_size=1000, attention_probs_dropout_prob=0.0, **SMALL))
+    texts = 2 * tokens // LENGTH
+    encoded = Encoded(np.random.default_rng(0).integers(5, 1000, texts * LENGTH).astype(np.int32),
+                      np.arange(texts + 1, dtype=np.int64) * LENGTH)  # fmt: skip
+    reset_peak_memory(device)
+    before = memory_in_use()
+    with tempfile.TemporaryDirectory() as folder:
+        fit(model, encoded, np.zeros(texts, dtype=np.int64), plain_recipe(tokens // LENGTH), 0, device, evaluate=dict,
+            log=lambda record: None, folder=Path(folder), microbatch_tokens=tokens)  # fmt: skip
+    peak = peak_memory(device)
+    return None if peak is None or before is None else peak - before
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Packed against padded batches, fp32 against bf16: forward and backward passes of the same articles on this device.
+
+    python -m benchmarks.speed.packing --model starter --data sample --max-length 512
+
+Prints tokens per second, real tokens only, of each way, two rounds after a warm-up.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.workload import ARCHITECTURES, Workload, synchronize
+from common.training.devices import microbatch_budget, open_device
+from common.training.forward import choose_path, compute_logits
+from common.training.tokens import TokenStore, split_by_length
+
+ROUNDS = 2
+
+
+def main():
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="starter", help="encoder (default: starter)")
+    parser.add_argument("--random-init", choices=sorted(ARCHITECTURES), help="this architecture with random weights")
+    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
+    parser.add_argument("--max-length", type=int, default=512, help="tokens (default: 512)")
+    parser.add_argument("--batch-size", type=int, default=16, help="articles (default: 16)")
+    arguments = parser.parse_args()
+    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length, 200)
+    rows = np.random.default_rng(0).permutation(200)[: arguments.batch_size]
+    base = open_device(precision="fp32", distributed=False)
+    model = work.model().to(base.device).train()
+    store = TokenStore(work.encoded, base.device)
+    for number in range(ROUNDS + 1):
+        for precision in ("fp32", "bf16"):
+            device = replace(base, precision=precision)
+            for path in dict.fromkeys(["padded", choose_path(model, device)]):
+                rate = measure(model, store, rows, device, path)
+                if number:
+                    print(f"{number} {path:<7} {precision} {rate:8,.0f} tokens/s", flush=True)
+    return 0
+
+
+def measure(model, store, rows, device, path):
+    """Tokens per second of one batch, forward and backward, in the loop's microbatches."""
+    model.zero_grad()
+    model.config._attn_implementation = "sdpa"
+    begin = time.perf_counter()
+    for micro in split_by_length(rows, store.lengths, microbatch_budget(model, device), path == "padded"):
+        with device.autocast():
+            logits = compute_logits(model, store.gather(micro), path)
+        logits.float().sum().backward()
+    synchronize(device)
+    return store.lengths[rows].sum() / (time.perf_counter() - begin)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Articles per second of prediction: ours, and transformers' pipeline with its defaults, on the same saved model.
+
+    python -m benchmarks.speed.predict --model runs/<run>/model --data gnad10 --max-train-rows 96
+
+Both begin with texts and end with probabilities; the largest difference between these is printed, too. They alternate,
+after a round that warms up.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+
+import numpy as np
+from transformers import pipeline
+
+from benchmarks.workload import (
+    Workload,
+    about,
+    add_workload_options,
+    encoder_name,
+    markdown_table,
+    plus_minus,
+    record_path,
+    spread,
+    synchronize,
+)
+from common.files import write_json
+from common.training.devices import open_device
+from common.training.loop import predict
+from common.training.tokens import encode
+
+BATCH_SIZES = (1, 8)  # the pipeline's default, and a usual choice
+
+
+def main():
+    """Measure, print and record; returns the exit code."""
+    arguments = parse_arguments()
+    device = open_device(arguments.device, distributed=False)
+    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
+                    arguments.max_train_rows)  # fmt: skip
+    model = work.model()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        work.tokenizer.save_pretrained(folder)
+        classify = pipeline("text-classification", model=folder, tokenizer=folder, top_k=None, device=device.device)
+
+    def ours():
+        return predict(model, encode(work.tokenizer, work.texts, work.max_length), device)
+
+    def theirs(batch_size):
+        scores = classify(work.texts, batch_size=batch_size, truncation=True, max_length=work.max_length)
+        return in_class_order(scores, work.classes)
+
+    columns = {"ours": ours} | {
+        f"pipeline, batch_size={size}": lambda size=size: theirs(size) for size in BATCH_SIZES
+    }  # fmt: skip
+    rates, probabilities = {name: [] for name in columns}, {}
+    for repeat in range(arguments.repeats + 1):
+        for name, column in columns.items():
+            begin = time.perf_counter()
+            probabilities[name] = column()
+            synchronize(device)
+            rate = len(work.texts) / (time.perf_counter() - begin)
+            if repeat:
+                rates[name].append(rate)
+            print(f"{repeat or 'warm-up':>7} {name:<24} {rate:8.2f} articles/s", flush=True)
+    differences = {name: float(np.abs(given - probabilities["ours"]).max()) for name, given in probabilities.items()}
+    record = {"encoder": encoder_name(arguments), "articles": len(work.texts), "max_length": work.max_length,
+              "repeats": arguments.repeats, "articles_per_second": rates, "largest_difference": differences,
+              "spread_of_probabilities": float(probabilities["ours"].std(axis=0).max()), **about(device)}  # fmt: skip
+    path = record_path(arguments, "predict-speed", device)
+    write_json(path, record)
+    mean = spread(rates["ours"])[0]
+    rows = [["ours", plus_minus(rates["ours"], 2), "", ""]]
+    for name in list(rates)[1:]:
+        faster = mean / spread(rates[name])[0]
+        rows.append([name, plus_minus(rates[name], 2), f"× {faster:.1f}", f"{differences[name]:.1e}"])
+    print(markdown_table(["", "articles/s", "ours is faster by", "largest difference in a probability"], rows))
+    print(path)
+    return 0
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_workload_options(parser, rows=96)
+    parser.add_argument("--repeats", type=int, default=3, help="measured rounds after one warm-up (default: 3)")
+    parser.add_argument("--json", help="file for the figures (default: in benchmarks/results/)")
+    return parser.parse_args()
+
+
+def in_class_order(scores, classes):
+    """The pipeline's answers, which are sorted by score, as probabilities [texts, classes]."""
+    by_name = [{entry["label"]: entry["score"] for entry in entries} for entries in scores]
+    return np.array([[text[name] for name in classes] for text in by_name], dtype=np.float32)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

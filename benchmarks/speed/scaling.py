@@ -1,0 +1,157 @@
+"""How cost grows: over processes, over the articles' length, over their number.
+
+    python -m benchmarks.speed.scaling --model starter --data sample
+
+Prints tokens per second of two processes under torchrun against one, and seconds per epoch over length and rows, which
+should be proportional to the tokens; writes the figures and a picture. The articles of a given length are cut out of
+the dataset's tokens, one after another, so that each has exactly that many; those of a given number are as they are.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.workload import (
+    StepClock,
+    Workload,
+    about,
+    add_workload_options,
+    encoder_name,
+    markdown_table,
+    plain_recipe,
+    plus_minus,
+    record_path,
+    spread,
+)
+from common.files import write_json
+from common.plots import COLOURS, plt, save_figure
+from common.training.devices import close_device, gather, open_device
+from common.training.loop import fit
+from common.training.tokens import Encoded, deal_batches
+
+BATCH_SIZE = 16
+CASES = {"one process, one thread": (1, 1), "one process, two threads": (1, 2),
+         "two processes, one thread each": (2, 1)}  # fmt: skip
+
+
+def main():
+    """Measure, print, record and draw; returns the exit code."""
+    arguments = parse_arguments()
+    if arguments.worker:
+        return work_in_process(arguments)
+    device = open_device(arguments.device, arguments.precision, distributed=False)
+    record = {"encoder": encoder_name(arguments), "max_length": arguments.max_length, "precision": device.precision,
+              "repeats": arguments.repeats, "processes": {}, **about(device)}  # fmt: skip
+    if device.device.type == "cpu":
+        record["processes"] = measure_processes(arguments)
+        rows = [[name, plus_minus(rates)] for name, rates in record["processes"].items()]
+        print(markdown_table(["", "tokens/s"], rows), "\n")
+    lengths, counts = ([int(n) for n in given.split(",")] for given in (arguments.lengths, arguments.rows))
+    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length, max(counts))
+    by_length = {n: (of_length(work.encoded, n, arguments.length_rows), np.resize(work.labels, arguments.length_rows))
+                 for n in lengths}  # fmt: skip
+    by_rows = {n: (work.encoded.take(range(n)), work.labels[:n]) for n in counts}
+    for name, cases in (("length", by_length), ("rows", by_rows)):
+        record[name] = measure_epochs(work, device, cases, arguments.repeats)
+        rows = []
+        for number, case in record[name].items():
+            each = 1e6 * spread(case["seconds"])[0] / case["tokens"]
+            rows.append([number, f"{case['tokens']:,}", plus_minus(case["seconds"], 2), f"{each:.1f}"])
+        print(markdown_table([name, "tokens", "seconds per epoch", "µs per token"], rows), "\n")
+    path = record_path(arguments, "scaling", device)
+    write_json(path, record)
+    draw(path.with_suffix(".png"), record)
+    print(f"{path} and .png")
+    return 0
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_workload_options(parser, max_length=256, rows=320)
+    parser.add_argument("--lengths", default="128,256,512", help="tokens of an article (default: 128,256,512)")
+    parser.add_argument("--length-rows", type=int, default=200, help="articles of each length (default: 200)")
+    parser.add_argument("--rows", default="100,200,400,800", help="articles (default: 100,200,400,800)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="(default: auto)")
+    parser.add_argument("--json", help="file for the figures (default: in benchmarks/results/)")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure_processes(arguments):
+    """Tokens per second of the cases, by name; they alternate."""
+    rates = {name: [] for name in CASES}
+    for _ in range(arguments.repeats):
+        for name, (processes, threads) in CASES.items():
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            torchrun += ["-m", "benchmarks.speed.scaling"]
+            done = subprocess.run([*torchrun, *sys.argv[1:], "--worker"], stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "OMP_NUM_THREADS": str(threads)}, check=True)  # fmt: skip
+            rates[name].append(json.loads(done.stdout.splitlines()[-1])["tokens_per_second"])
+            print(f"{name:<32} {rates[name][-1]:>9,.0f} tokens/s", flush=True)
+    return rates
+
+
+def work_in_process(arguments):
+    """One process of a torchrun: trains an epoch with the others, and the main one prints the rate."""
+    device = open_device(arguments.device, arguments.precision)
+    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
+                    arguments.max_train_rows)  # fmt: skip
+    gather(device, None)  # all are ready
+    rate, _ = train_epoch(work, device, work.encoded, work.labels)
+    device.say(json.dumps({"tokens_per_second": rate}))
+    close_device(device)
+    return 0
+
+
+def measure_epochs(work, device, cases, repeats):
+    """Seconds per epoch of each case, name -> (Encoded, labels); a round to warm up, then they alternate."""
+    found = {name: {"tokens": int(texts.lengths.sum()), "seconds": []} for name, (texts, _) in cases.items()}
+    for repeat in range(repeats + 1):
+        for name, (texts, labels) in cases.items():
+            _, seconds = train_epoch(work, device, texts, labels)
+            if repeat:
+                found[name]["seconds"].append(seconds)
+    return found
+
+
+def train_epoch(work, device, texts, labels):
+    """Tokens per second after the first step, which warms up; and the seconds of the whole epoch."""
+    model = work.model()
+    with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock:
+        fit(model, texts, labels, plain_recipe(BATCH_SIZE), 0, device, evaluate=dict, log=lambda record: None,
+            folder=Path(folder))  # fmt: skip
+    counted = sum(texts.lengths[rows].sum() for rows in deal_batches(len(labels), BATCH_SIZE, 0, 0)[1:])
+    return float(counted) / (clock.times[-1] - clock.times[0]), clock.times[-1]
+
+
+def of_length(encoded, length, rows):
+    """`rows` texts of exactly `length` tokens, cut from all tokens in order, again from the start where they end."""
+    return Encoded(np.resize(encoded.tokens, rows * length), np.arange(rows + 1, dtype=np.int64) * length)
+
+
+def draw(path, record):
+    """Seconds per epoch over length and over rows, with the line through the origin that fits best."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, name, title in zip(axes, ("length", "rows"), ("Length", "Number"), strict=True):
+        x = np.array([int(n) for n in record[name]], float)
+        means, deviations = np.array([spread(case["seconds"]) for case in record[name].values()]).T
+        slope = (x * means).sum() / (x * x).sum()
+        axis.plot([0, x.max()], [0, slope * x.max()], color=COLOURS[7], ls="--", lw=1, label="proportional")
+        axis.errorbar(x, means, yerr=deviations, color=COLOURS[0], marker="o", ms=5, ls="", capsize=3, label="measured")
+        axis.set(title=title, xlabel={"length": "tokens per article", "rows": "articles"}[name],
+                 ylabel="seconds per epoch", xlim=(0, None), ylim=(0, None))  # fmt: skip
+        axis.legend(frameon=False)
+    figure.supxlabel(f"{record['encoder']}, {record['precision']}, {record['device']}, {record['date']}", fontsize=8)
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

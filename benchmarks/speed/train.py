@@ -1,0 +1,189 @@
+"""How fast the training loop is, Hugging Face Trainer and the machine's own ceiling beside it.
+
+    python -m benchmarks.speed.train --model starter --data sample --repeats 3
+    python -m benchmarks.speed.train --random-init gbert-base --data gnad10 --max-train-rows 9245 --json speed.json
+
+Columns: ours; ours_fp32, where the loop's precision on a CPU is another; trainer, with its defaults (batch 8, padded to
+the longest, attention dropout as the checkpoint has it); tuned_trainer, with its best options (our batch size, grouped
+by length, fused AdamW; bf16 and compile on a GPU). They alternate; each column of ours is held against the rate of one
+large matrix product in its precision.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+
+from benchmarks.workload import (
+    StepClock,
+    Workload,
+    about,
+    add_workload_options,
+    encoder_name,
+    matmul_rate,
+    peak_memory,
+    plain_recipe,
+    reset_peak_memory,
+    synchronize,
+)
+from common.files import write_json
+from common.training.devices import open_device, wants_compile
+from common.training.loop import fit
+
+COLUMNS = ("ours", "ours_fp32", "trainer", "tuned_trainer")
+
+
+def main():
+    """Measure and print; returns the exit code."""
+    arguments = parse_arguments()
+    device = open_device(arguments.device, arguments.precision, distributed=False)
+    chosen = arguments.columns.split(",") if arguments.columns else [
+        name for name in COLUMNS
+        if name != "ours_fp32" or (device.device.type == "cpu" and device.precision != "fp32")
+    ]  # fmt: skip
+    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
+                    arguments.max_train_rows)  # fmt: skip
+    compiled = wants_compile(arguments.compile, device, work.model(), int(work.encoded.lengths.sum()) * 10)
+    devices = {"ours": device, "ours_fp32": replace(device, precision="fp32")}
+    rates = {name: matmul_rate(devices[name]) for name in chosen if name in devices}
+    runs = {name: [] for name in chosen}
+    for repeat in range(arguments.repeats + 1):  # the first round warms up: compilation, caches, memory pools
+        for name in chosen:
+            if name in devices:
+                measured = time_ours(work, devices[name], arguments, compiled)
+            else:
+                measured = time_trainer(work, device, arguments, tuned=name == "tuned_trainer")
+            if repeat:
+                runs[name].append(measured)
+            print(f"{repeat or 'warm-up':>7} {name:<14} {measured['tokens_per_second']:>10,.0f} tokens/s  "
+                  f"{measured['seconds']:.1f} s  first step {measured['first_step_seconds']:.1f} s",
+                  flush=True)  # fmt: skip
+    result = {
+        "encoder": encoder_name(arguments), "articles": len(work.texts), "tokens": int(work.encoded.lengths.sum()),
+        "max_length": work.max_length, "batch_size": arguments.batch_size, "pooling": arguments.pooling,
+        "repeats": arguments.repeats, "compiled": compiled,
+        **summarize(runs, rates, {name: devices[name].precision for name in rates}),
+        "runs": runs, **about(device)}  # fmt: skip
+    print(json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=2))
+    print(*final_lines(result, chosen), sep="\n")
+    if arguments.json:
+        write_json(arguments.json, result)
+    return 0
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_workload_options(parser)
+    parser.add_argument("--batch-size", type=int, default=16, help="ours, and the tuned Trainer's (default: 16)")
+    parser.add_argument("--repeats", type=int, default=3, help="measured rounds after one warm-up (default: 3)")
+    parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="ours (default: mean)")
+    parser.add_argument("--columns", help="which to run, in this order (default: all that apply)")
+    parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto", help="ours (default: auto)")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="ours (default: auto)")
+    parser.add_argument("--json", help="file for the figures")
+    arguments = parser.parse_args()
+    chosen = arguments.columns.split(",") if arguments.columns else COLUMNS
+    if "ours" not in chosen or set(chosen) - set(COLUMNS):
+        parser.error(f"--columns: ours, and any of {', '.join(COLUMNS[1:])}")
+    if arguments.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    return arguments
+
+
+def time_ours(work, device, arguments, compiled):
+    """One epoch by common/training/loop.py, from the model on the CPU to the last step done."""
+    model = work.model(arguments.pooling)
+    reset_peak_memory(device)
+    with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
+        outcome = fit(model, work.encoded, work.labels, plain_recipe(arguments.batch_size), 0, device, evaluate=dict,
+                      log=lambda record: None, folder=Path(folder), compiled=compiled)  # fmt: skip
+    return _figures(work, clock, device) | {"operations": work.operations(model),
+                                            "microbatch_tokens": outcome.microbatch_tokens}  # fmt: skip
+
+
+def time_trainer(work, device, arguments, tuned):
+    """One epoch by transformers.Trainer on the same articles and weights."""
+    model = work.model(pooling="first", attention_dropout=None)
+    rows = [{"input_ids": work.encoded.tokens[a:b].tolist(), "labels": int(label)} for a, b, label in
+            zip(work.encoded.offsets, work.encoded.offsets[1:], work.labels, strict=False)]  # fmt: skip
+    gpu = device.device.type == "cuda"
+    options = {}
+    if tuned:
+        options = {"per_device_train_batch_size": arguments.batch_size, "optim": "adamw_torch_fused",
+                   "train_sampling_strategy": "group_by_length", "bf16": gpu, "torch_compile": gpu}  # fmt: skip
+    reset_peak_memory(device)
+    with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
+        settings = TrainingArguments(folder, num_train_epochs=1, save_strategy="no", report_to="none",
+                                     disable_tqdm=True, logging_strategy="no", use_cpu=not gpu, **options)  # fmt: skip
+        trainer = Trainer(model, settings, train_dataset=rows, data_collator=DataCollatorWithPadding(work.tokenizer))
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return _figures(work, clock, device)
+
+
+def _figures(work, clock, device):
+    synchronize(device)
+    seconds = time.perf_counter() - clock.begin
+    return {"seconds": seconds, "first_step_seconds": clock.times[0], "peak_memory_bytes": peak_memory(device),
+            "tokens_per_second": float(work.encoded.lengths.sum()) / seconds}  # fmt: skip
+
+
+def summarize(runs, rates, precisions):
+    """The medians, the spreads, the ratios round by round, as a dict.
+
+    `runs` maps a column to its measurements, `rates` and `precisions` the columns of ours to the matrix-product rate
+    (operations/s) and the number format. What has no column in its key is that of "ours".
+    """
+
+    def median(name, key):
+        return statistics.median(run[key] for run in runs[name])
+
+    result = {}
+    for name, rate in rates.items():
+        prefix = "" if name == "ours" else f"{name}_"
+        operations = runs[name][0]["operations"]
+        result[f"{prefix}precision"] = precisions[name]
+        result[f"{prefix}matmul_rate"] = rate
+        result[f"{prefix}tokens_per_second"] = median(name, "tokens_per_second")
+        result[f"{prefix}fraction_of_matmul_rate"] = operations / median(name, "seconds") / rate
+        for other in [column for column in runs if column not in rates]:
+            ratios = [a["seconds"] / b["seconds"] for a, b in zip(runs[other], runs[name], strict=True)]
+            result[f"{prefix}speedup_over_{other}"] = statistics.median(ratios)
+            result[f"{prefix}speedup_over_{other}_range"] = [min(ratios), max(ratios)]
+    for name, measured in runs.items():
+        peaks = [run["peak_memory_bytes"] for run in measured]
+        result[f"{name}_seconds"] = [round(run["seconds"], 3) for run in measured]
+        result[f"{name}_first_step_seconds"] = median(name, "first_step_seconds")
+        result[f"{name}_peak_memory_bytes"] = None if None in peaks else max(peaks)
+    result["first_step_seconds"] = result["ours_first_step_seconds"]
+    result["peak_memory_bytes"] = result["ours_peak_memory_bytes"]
+    return result
+
+
+def final_lines(result, columns):
+    """The figures in words, a line for each column of ours."""
+    lines = []
+    for name in columns:
+        prefix = "" if name == "ours" else f"{name}_"
+        if f"{prefix}precision" not in result:
+            continue
+        line = (f"{name} ({result[prefix + 'precision']}): {result[prefix + 'tokens_per_second']:,.0f} tokens/s, "
+                f"{result[prefix + 'fraction_of_matmul_rate']:.2f} of the matrix-product rate")  # fmt: skip
+        for other, words in (("trainer", "Trainer"), ("tuned_trainer", "the tuned Trainer")):
+            key = f"{prefix}speedup_over_{other}"
+            if key in result:
+                low, high = result[f"{key}_range"]
+                line += f", {result[key]:.1f} times {words} ({low:.1f} to {high:.1f})"
+        lines.append(line)
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Figures of where a model errs: confusion matrix, scores per class, calibration, two models side by side.
+
+Each function draws one matplotlib figure and returns it; whoever calls it saves it (common/plots.py).
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from common.confusion.statistics import row_shares
+from common.metrics import wilson_interval
+from common.plots import COLOURS
+
+MOST_ANNOTATED = 16  # classes up to which every cell has room for its numbers
+MOST_COMPARED = 20  # classes that the comparison names
+LONGEST_NAME = 26
+GREY, LIGHT_GREY = "#6b6b6b", "#c8c8c8"
+FIGURE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted F1"}
+
+
+def title(path, scores, rows):
+    """The figures' title: what was scored, on how many rows, and how well."""
+    figures = f"{rows:,} rows, accuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%}"
+    return f"{_shorten(display_name(path), 60)}\n{figures}"
+
+
+def display_name(path):
+    """A prediction file's name in a picture: run and file, or the file alone."""
+    return f"{path.parent.parent.name}, {path.stem}" if path.parent.name == "predictions" else path.name
+
+
+def draw_matrix(counts, classes, order, title):
+    """The confusion matrix [classes, classes] in the given order; colour: share of the row, number: count and share."""
+    if len(classes) <= MOST_ANNOTATED:
+        size, font = max(5.6, 2.6 + 0.6 * len(classes)), 10
+    else:  # large enough for the names to stand in a row each
+        size = min(40, 7 + 0.09 * len(classes))
+        font = min(9, 42 * size / len(classes))
+    figure, axis = plt.subplots(figsize=(size, 0.88 * size), layout="constrained")
+    support = counts.sum(axis=1)
+    rows = [f"{_shorten(name)} ({rows:,})" for name, rows in zip(classes, support, strict=True)]
+    _matrix(axis, counts, classes, order, with_counts=True)
+    _name_classes(axis, [rows[position] for position in order], [classes[position] for position in order], font)
+    bar = figure.colorbar(axis.collections[0], ax=axis, shrink=0.6, aspect=30, pad=0.02)
+    bar.set_ticks([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1])
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.set_label("share of the given class")
+    bar.outline.set_visible(False)
+    axis.set(xlabel="predicted class", ylabel="given class (rows)")
+    _set_title(figure, title, fontsize=max(12, 1.1 * size))
+    return figure
+
+
+def draw_per_class(table, title):
+    """Precision, recall and F1 of each class, the best on top; `table` is per_class_metrics.csv."""
+    table = table.sort_values("f1", kind="stable")
+    rows = np.arange(len(table))
+    height, size, font = (0.36, 45, 10) if len(table) <= 30 else (0.2, 25, 7.5)
+    figure, axis = plt.subplots(figsize=(8, 1.5 + height * len(table)), layout="constrained")
+    axis.hlines(rows, table[["precision", "recall"]].min(axis=1), table[["precision", "recall"]].max(axis=1),
+                color=LIGHT_GREY, lw=2.5, zorder=1)  # fmt: skip
+    markers = {"precision": ("<", COLOURS[0]), "recall": (">", COLOURS[1]), "f1": ("o", "black")}
+    for name, (marker, colour) in markers.items():
+        label = "F1" if name == "f1" else name
+        axis.scatter(table[name], rows, marker=marker, color=colour, s=size, label=label, zorder=2)
+    names = [f"{_shorten(name)} ({support:,})" for name, support in zip(table["class"], table["support"], strict=True)]
+    axis.set_yticks(rows, names, fontsize=font)
+    axis.set_ylim(-0.7, len(table) - 0.3)
+    lowest = table[["precision", "recall"]].to_numpy().min()
+    axis.set_xlim(max(-0.01, np.floor(20 * lowest - 0.2) / 20), 1.01)
+    _percent_axis(axis)
+    axis.grid(axis="y", visible=False)
+    _set_title(figure, title)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def draw_reliability(table, error, title, recalibrated=None):
+    """Accuracy against confidence, and how many rows lie at each confidence; `table` is calibration()'s.
+
+    `recalibrated` is the same table with a fitted temperature, drawn beside it where there is one.
+    """
+    figure, (axis, histogram) = plt.subplots(
+        2, 1, figsize=(6.4, 6.8), sharex=True, height_ratios=[3, 1], layout="constrained"
+    )
+    bounds = [wilson_interval(share, rows) for share, rows in zip(table["accuracy"], table["rows"], strict=True)]
+    low, high = np.array(bounds).T
+    axis.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="perfect calibration")
+    axis.errorbar(
+        table["confidence"], table["accuracy"], fmt="o", color=COLOURS[0], capsize=2, ms=6,
+        yerr=[np.maximum(table["accuracy"] - low, 0), np.maximum(high - table["accuracy"], 0)],
+        label="predictions, 95% interval",
+    )  # fmt: skip
+    if recalibrated is not None:
+        axis.plot(recalibrated["confidence"], recalibrated["accuracy"], "s", ms=5, mfc="none", color=COLOURS[1],
+                  label="with fitted temperature")  # fmt: skip
+    axis.set(ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
+    histogram.bar(table["low"], table["rows"], width=table["high"] - table["low"], align="edge", color=COLOURS[0])
+    histogram.set(xlabel="confidence (highest probability)", ylabel="rows")
+    histogram.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_formatter(PercentFormatter(1, decimals=0))
+    _set_title(figure, f"{title}\nexpected calibration error {error:.1%}")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def draw_comparison(counts, f1_scores, names, difference, classes, order):
+    """Two models on the same rows: their matrices above, F1 per class and the differences of their scores below.
+
+    `counts`, `f1_scores` ([classes]) and `names` hold two of each: A and B. `difference` is compare()'s answer.
+    """
+    annotated = len(classes) <= MOST_ANNOTATED
+    furthest = set(np.argsort(-np.abs(f1_scores[0] - f1_scores[1]), kind="stable")[:MOST_COMPARED].tolist())
+    shown = [position for position in reversed(order) if position in furthest]
+    top = 2.9 + 0.28 * min(len(classes), 9) if annotated else 5.4
+    bottom = 1.2 + 0.24 * max(len(shown), 6)
+    figure = plt.figure(figsize=(10, top + bottom), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.04)
+
+    matrices = upper.subplots(1, 2, sharey=True)
+    ordered = [classes[position] for position in order] if annotated else []  # half a page has no room for many names
+    for mark, axis, matrix, name in zip("AB", matrices, counts, names, strict=True):
+        _matrix(axis, matrix, classes, order, with_counts=False)
+        _name_classes(axis, ordered, ordered, font=9)
+        axis.set_title(f"{mark}: {_shorten(name, 40)}", fontsize=11)
+        axis.set_xlabel("predicted class" + (" (number: % of the given class)" if annotated else ""), fontsize=10)
+    matrices[0].set_ylabel("given class", fontsize=10)
+    matrices[1].tick_params(labelleft=False)
+
+    per_class, overall = lower.subplots(1, 2, width_ratios=[1.25, 1])
+    _draw_f1_pairs(per_class, [scores[shown] for scores in f1_scores], [classes[position] for position in shown])
+    per_class.set_title("F1 (● A, ○ B)" + (f", {len(shown)} largest gaps" if len(shown) < len(classes) else ""),
+                        fontsize=11)  # fmt: skip
+    _draw_differences(overall, difference["this_minus_other"])
+    overall.set_title(f"A minus B (McNemar's test: p = {difference['mcnemar']['p_value']:.2g})", fontsize=11)
+    return figure
+
+
+def _draw_f1_pairs(axis, scores, names):
+    rows = np.arange(len(names))
+    axis.hlines(rows, *scores, color=LIGHT_GREY, lw=2.5, zorder=1)
+    axis.scatter(scores[0], rows, color=COLOURS[0], s=40, label="A", zorder=2)
+    axis.scatter(scores[1], rows, facecolor="none", edgecolor=COLOURS[1], lw=1.8, s=60, label="B", zorder=3)
+    axis.set_yticks(rows, [_shorten(name) for name in names], fontsize=9)
+    axis.set_ylim(-0.7, len(names) - 0.3)
+    axis.margins(x=0.06)
+    _percent_axis(axis)
+    axis.tick_params(axis="x", labelsize=9)
+    axis.grid(axis="y", visible=False)
+
+
+def _draw_differences(axis, differences):
+    labels = []
+    for row, (name, label) in enumerate(FIGURE_NAMES.items()):
+        low, value, high = (
+            100 * number
+            for number in (differences[f"{name}_interval"][0], differences[name], differences[f"{name}_interval"][1])
+        )
+        axis.plot([low, high], [row, row], color="black", lw=2, solid_capstyle="round")
+        axis.plot(value, row, marker="o", color="black", ms=7)
+        labels.append(f"{label}\n{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]")
+    axis.axvline(0, color=GREY, ls="--", lw=1.2)
+    axis.set_yticks(range(len(labels)), labels, fontsize=9)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.set_xlabel("percentage points, 95% interval", fontsize=10)
+    axis.tick_params(axis="x", labelsize=9)
+    reach = 1.1 * max(1.0, *(abs(limit) for limit in axis.get_xlim()))
+    axis.set_xlim(-reach, reach)
+    axis.grid(axis="y", visible=False)
+
+
+def _matrix(axis, counts, classes, order, with_counts):
+    """Draw the ordered matrix into `axis`; cells get numbers where there is room for them."""
+    counts = counts[np.ix_(order, order)]
+    shares = row_shares(counts)  # NaN, drawn as background: a class that was never given
+    annotated = len(classes) <= MOST_ANNOTATED
+    texts = np.full(counts.shape, "", dtype=object)
+    for place in zip(*np.nonzero(counts), strict=True):
+        percent = f"{100 * shares[place]:.0f}" if shares[place] >= 0.005 else "<1"
+        texts[place] = f"{counts[place]:,}\n{percent}%" if with_counts else percent
+    sns.heatmap(
+        shares, ax=axis, cmap="Blues", square=True, cbar=False, xticklabels=False, yticklabels=False,
+        # a root, so that one in a hundred still shows; a steeper one for cells too small for numbers
+        norm=PowerNorm(1 / 2 if annotated else 1 / 3, vmin=0, vmax=1),
+        annot=texts if annotated else None, fmt="", annot_kws={"fontsize": 12 if len(classes) <= 4 else 9},
+        linewidths=0.8 if annotated else 0.1 if with_counts else 0, linecolor="#e6e6e6",
+    )  # fmt: skip
+    axis.set_facecolor("#e6e6e6")
+
+
+def _name_classes(axis, rows, columns, font):
+    """Label the rows and columns of a matrix, names beside each other only where they are short enough."""
+    columns = [_shorten(name) for name in columns]
+    rotation = 0 if sum(len(name) + 2 for name in columns) < 45 else 40 if len(columns) <= MOST_ANNOTATED else 90
+    axis.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=font, rotation=0)
+    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=font, rotation=rotation)
+    if rotation == 40:
+        plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
+    axis.tick_params(length=0)
+
+
+def _percent_axis(axis):
+    axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g}%")
+
+
+def _set_title(figure, text, fontsize=12):
+    figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=fontsize)
+
+
+def _shorten(name, longest=LONGEST_NAME):
+    """One line of at most `longest` characters, cut in the middle: German compounds differ at both ends."""
+    name = " ".join(str(name).split())
+    if len(name) <= longest:
+        return name
+    tail = longest // 3
+    return name[: longest - tail - 1] + "…" + name[-tail:]

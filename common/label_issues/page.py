@@ -1,0 +1,68 @@
+"""label_issues.html: the review list as one file that works by opening it, without network or server.
+
+All data go in as JSON in a script tag of a type that no browser runs, and reach the page by textContent only. A
+content security policy lets the page run its own script and nothing else.
+"""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+
+from common.corrections import ACTIONS, COLUMNS
+from common.files import write_text
+from common.label_issues.review import ISSUES
+from common.spreadsheets import FORMULA_STARTS
+
+TEMPLATE = Path(__file__).with_name("page.html")
+# `</script>` and `<!--` end or change a script tag, U+2028 and U+2029 a line of JavaScript; all may stand as \uXXXX
+ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def write_review_page(path, review, title):
+    """Write the page for a Review. Decisions are kept in the browser under the hash of the data, and only there."""
+    issues = [
+        {
+            "id": row.id,
+            "given": review.classes.index(row.given_label),
+            "suggested": review.classes.index(row.suggested_label),
+            "quality": round(row.label_quality, 4),
+            "probabilities": [round(float(value), 4) for value in probabilities],
+            "issue": row.issue.split(),
+            "notes": notes,
+            "text": row.text,
+        }
+        for row, probabilities, notes in zip(review.table.itertuples(), review.probabilities, review.notes, strict=True)
+    ]
+    content = {"classes": review.classes, "kinds": ISSUES, "issues": issues}
+    page = {
+        **content,
+        "title": title,
+        "key": "label-issues:" + hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+        "columns": COLUMNS,
+        "actions": ACTIONS,
+        "formulaStarts": FORMULA_STARTS,
+    }
+    template = TEMPLATE.read_text(encoding="utf-8")
+    style = TEMPLATE.with_suffix(".css").read_text(encoding="utf-8")
+    script = TEMPLATE.with_suffix(".js").read_text(encoding="utf-8")
+    parts = {
+        "{{policy}}": f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}",
+        "{{style}}": style,
+        "{{script}}": script,
+        "{{data}}": json.dumps(page, ensure_ascii=False, allow_nan=False).translate(ESCAPES),
+    }
+    write_text(path, _fill(template, parts))
+
+
+def _fill(template, parts):
+    """Put every part in its place, the data last, as they may contain anything, also another part's name."""
+    for name, part in parts.items():
+        before, after = template.split(name, 1)
+        template = before + part + after
+    return template
+
+
+def _source(code):
+    """The code as a content security policy names it: by its hash."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"

@@ -1,0 +1,109 @@
+"""What is wrong with the texts themselves: near-duplicates, outliers (both by cleanlab's Datalab), broken texts."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from common.label_issues.labels import quiet
+
+COMPONENTS = 100  # of the truncated SVD, what scikit-learn recommends for texts; 400 found the same duplicates
+VOCABULARY = 50_000
+NEIGHBOURS = 10  # Datalab's default
+FEW_WORDS = 3  # a text with fewer cannot be judged
+
+# The two UTF-8 bytes of an umlaut, read as Windows-1252: `Ã¼`; of a quote or dash, three: `â€ž`; of a BOM: `ï»¿`.
+MOJIBAKE = re.compile("Ã[\u0080-\u00bfŒœŠšŸŽžƒˆ˜–—‘-„†-•…‰‹›€™]|Â[\u0080-\u00bf]|â€|ï»¿")
+CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class TextIssues:
+    """Issues of all texts of a dataset; row numbers count through train, valid and test."""
+
+    rows: pd.DataFrame  # [rows] file, id, text, label ("" where unknown)
+    duplicate_sets: list[list[int]]  # row numbers, each set with two or more, disjoint
+    is_outlier: np.ndarray  # [rows] bool
+    broken: list[str]  # [rows] what is broken, "" where nothing is
+
+
+def find_text_issues(dataset):
+    """Look through all texts of a dataset, labelled or not."""
+    frames = {"train.csv": dataset.train, "valid.csv": dataset.valid, "test.csv": dataset.test}
+    frames = {file: frame for file, frame in frames.items() if frame is not None}
+    rows = pd.concat(frames, names=["file", None]).reset_index("file").reset_index(drop=True)
+    rows["label"] = rows["label"].fillna("")
+    sets, is_outlier = _duplicates_and_outliers(rows["text"])
+    return TextIssues(rows, sets, is_outlier, [what_is_broken(text) for text in rows["text"]])
+
+
+def what_is_broken(text):
+    """Say what makes a text unfit for training: too short, no letters, or damaged in some conversion; or ""."""
+    if "\ufffd" in text:
+        return "a replacement character: the text was decoded wrongly"
+    if MOJIBAKE.search(text):
+        return f"mojibake ({MOJIBAKE.search(text).group()}): UTF-8 was read as another encoding"
+    if CONTROL.search(text):
+        return f"a control character (U+{ord(CONTROL.search(text).group()):04X})"
+    if not any(character.isalpha() for character in text):
+        return "no letters"
+    if len(text.split()) < FEW_WORDS:
+        return f"fewer than {FEW_WORDS} words"
+    return ""
+
+
+def _duplicates_and_outliers(texts):
+    """Datalab's near-duplicate sets and outlier flags, by cosine distance between TF-IDF vectors after an SVD.
+
+    Near means closer than 0.13 of the median distance to the nearest neighbour; an outlier's mean distance to its
+    neighbours lies far above the third quartile: both are Datalab's defaults, see
+    https://docs.cleanlab.ai/stable/cleanlab/datalab/guide/issue_type_description.html
+    """
+    features = _features(texts)
+    if features is None:
+        return [], np.zeros(len(texts), dtype=bool)
+    with quiet():
+        from cleanlab import Datalab
+
+        lab = Datalab(data={"text": list(texts)}, verbosity=0)
+        neighbours = {"k": min(NEIGHBOURS, len(texts) - 1)}
+        lab.find_issues(features=features, issue_types={"outlier": neighbours, "near_duplicate": neighbours})
+    # Datalab prints a failed check and goes on; get_issues() then raises, so a failure cannot pass for "no issues"
+    near = lab.get_issues("near_duplicate")["near_duplicate_sets"]
+    outliers = lab.get_issues("outlier")["is_outlier_issue"].to_numpy()
+    return _merge(near), outliers
+
+
+def _features(texts):
+    """TF-IDF reduced by truncated SVD, [rows, components]; None where the texts are too few or have no words."""
+    if len(texts) < 4:
+        return None
+    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=VOCABULARY, token_pattern=r"\w+", dtype=np.float32)
+    try:
+        matrix = vectorizer.fit_transform(texts)
+    except ValueError:  # "empty vocabulary"
+        return None
+    components = min(COMPONENTS, matrix.shape[0] - 1, matrix.shape[1] - 1)
+    return TruncatedSVD(components, random_state=0).fit_transform(matrix) if components >= 1 else None
+
+
+def _merge(neighbour_sets):
+    """Disjoint sets of rows that are linked, directly or through others; from each row's near-duplicates."""
+    leader = list(range(len(neighbour_sets)))
+
+    def find(row):
+        while leader[row] != row:
+            row = leader[row]
+        return row
+
+    for row, others in enumerate(neighbour_sets):
+        for other in others:
+            low, high = sorted((find(row), find(int(other))))
+            leader[high] = low
+    sets = {}
+    for row in range(len(leader)):
+        sets.setdefault(find(row), []).append(row)
+    return [rows for rows in sets.values() if len(rows) > 1]

@@ -1,0 +1,155 @@
+"""Members of an ensemble: runs, prediction files and plain submissions, read and brought onto the same rows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.cli import UserError
+from common.data import load_run_dataset
+from common.files import read_json, sha256
+from common.predictions import PREFIX, Predictions, align, read_predictions
+from common.runs import check_run
+from common.submission.files import read_submission
+from common.tables import read_table
+
+TEST_PREDICTIONS = "predictions/test.csv"
+HELD_OUT = ("oof.csv", "valid.csv")  # below predictions/, the better one first
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of an ensemble as it was read: with probabilities, or (a plain submission) with labels alone."""
+
+    name: str
+    file: Path
+    run: Path | None  # the run folder, where it is a run
+    ids: np.ndarray  # [rows] str
+    labels: np.ndarray | None  # [rows] str, the labels of a plain submission
+    predictions: Predictions | None
+
+
+def read_member(argument):
+    """Read a run (folder or name), a prediction file or a plain submission, whichever the argument is."""
+    path = Path(argument)
+    run = None if path.is_file() or path.suffix == ".csv" else check_run(argument, TEST_PREDICTIONS)
+    file = run / TEST_PREDICTIONS if run else path
+    header = read_table(file, ["id"], hint="A submission has id,label; a prediction file id and prob_<class>")
+    if run or any(name.startswith(PREFIX) for name in header):
+        predictions = read_predictions(file)
+        return Member(str(run or file), file, run, predictions.ids, None, predictions)
+    ids, labels = read_submission(file)
+    return Member(str(file), file, None, ids, labels, None)
+
+
+def find_dataset(members):
+    """The dataset that the runs among the members were trained on, None without runs.
+
+    Raises UserError where two runs were trained on datasets whose test texts differ: equal ids would mean nothing.
+    """
+    datasets = {}  # each is loaded once, also where 200 runs share it
+    for run in (member.run for member in members if member.run):
+        source = str(read_json(run / "config.json").get("data"))
+        if source not in datasets:
+            datasets[source] = run, load_run_dataset(run)
+    if not datasets:
+        return None
+    (first, dataset), *others = datasets.values()
+    for run, other in others:
+        if dataset.test is not None and other.test is not None and _texts(dataset) != _texts(other):
+            raise UserError(f"runs {first} and {run} were trained for different test rows: "
+                            f"{dataset.folder / 'test.csv'} and {other.folder / 'test.csv'}")  # fmt: skip
+    return dataset
+
+
+def find_classes(members):
+    """The classes of members that have no dataset beside them, sorted: those with probabilities, else all labels."""
+    for member in members:
+        if member.predictions:
+            return sorted(member.predictions.classes)
+    return sorted({label for member in members for label in member.labels})
+
+
+def align_members(members, ids, classes):
+    """Bring members into the order of `ids` and `classes`. Raises UserError, naming file and id, class or row.
+
+    Returns probabilities [members, rows, classes] float32, those of a plain submission being 0 and 1, and the
+    members' votes [members, rows] int: the most probable class, of equal ones the first.
+    """
+    column = {name: position for position, name in enumerate(classes)}
+    probabilities = np.empty((len(members), len(ids), len(classes)), dtype=np.float32)
+    for position, member in enumerate(members):
+        predictions = member.predictions
+        if predictions is None:
+            for row, label in enumerate(member.labels, 1):
+                if label not in column:
+                    raise UserError(f"{member.file}, row {row}: unknown label {label!r}; known: {', '.join(classes)}")
+            certain = np.eye(len(classes), dtype=np.float32)[[column[label] for label in member.labels]]
+            predictions = Predictions(member.ids, classes, certain)
+        probabilities[position] = align(predictions, ids, classes, source=str(member.file)).probabilities
+    return probabilities, probabilities.argmax(axis=2)
+
+
+def given_labels(dataset, members, ids):
+    """The true labels of `ids`, [rows] str, where test.csv or a prediction file has them, else None."""
+    if dataset is not None and dataset.test is not None:
+        pairs = [(dataset.test["id"], dataset.test["label"])] if "label" in dataset.test else []
+    else:
+        pairs = [(m.ids, m.predictions.labels) for m in members if m.predictions and m.predictions.labels is not None]
+    if not pairs:
+        return None
+    label = dict(zip(*pairs[0], strict=True))
+    return np.array([label[key] for key in ids], dtype=object)
+
+
+def describe_members(members, weights, votes, labels, truth, classes):
+    """What a submission's record says of each member; `labels` are the ensemble's, `truth` the given ones or None."""
+    voted = np.array(classes, dtype=object)[votes]  # [members, rows] str
+    return [
+        {
+            "name": member.name,
+            "file": str(member.file),
+            "sha256": sha256(member.file),
+            "kind": "labels" if member.predictions is None else "probabilities",
+            "weight": float(weight),
+            "agreement_with_ensemble": float((vote == labels).mean()),
+            **({} if truth is None else {"accuracy": float((vote == truth).mean())}),
+        }
+        for member, weight, vote in zip(members, weights, voted, strict=True)
+    ]
+
+
+def read_held_out(members, classes):
+    """The members' predictions for rows that they were not trained on: out-of-fold, or else validation predictions.
+
+    Returns the file's name, probabilities [members, rows, classes] and labels [rows] int, in the order of the ids, so
+    that nothing depends on a file's. Raises UserError where a member is no run, has neither file, or other rows.
+    """
+    plain = next((member for member in members if member.run is None), None)
+    if plain:
+        raise UserError(f"--weights auto is fitted on runs' predictions for rows held out; {plain.file} is no run")
+    folders = [member.run / "predictions" for member in members]
+    name = next((name for name in HELD_OUT if all((folder / name).exists() for folder in folders)), None)
+    if name is None:
+        raise UserError("--weights auto needs predictions/oof.csv, or predictions/valid.csv, in every one of the runs")
+    ids = labels = None
+    probabilities = []
+    for file in (folder / name for folder in folders):
+        held_out = read_predictions(file)
+        if held_out.labels is None:
+            raise UserError(f"--weights auto needs labels, and {file} has no column label")
+        ids = sorted(held_out.ids) if ids is None else ids
+        held_out = align(held_out, ids, classes, source=f"--weights auto: {file}")
+        labels = held_out.labels if labels is None else labels
+        differing = np.flatnonzero(held_out.labels != labels)
+        if len(differing):
+            raise UserError(f"{folders[0] / name} and {file} give id {ids[differing[0]]!r} different labels")
+        probabilities.append(held_out.probabilities)
+    unknown = sorted(set(labels) - set(classes))
+    if unknown:
+        raise UserError(f"{folders[0] / name}: label {unknown[0]!r} is none of the classes")
+    return name, np.stack(probabilities), np.array([classes.index(label) for label in labels])
+
+
+def _texts(dataset):
+    return dict(zip(dataset.test["id"], dataset.test["text"], strict=True))

@@ -1,0 +1,179 @@
+"""What an ensemble's run consists of: its members, and how their predictions become one run's files."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from pathlib import Path
+
+import numpy as np
+
+from common.cli import wrap
+from common.data import assign_folds
+from common.files import write_json
+from common.metrics import cross_entropy, score
+from common.plots import draw_ensemble_curve, draw_learning_curves
+from common.predictions import Predictions, mean_probabilities, read_predictions, write_predictions
+from common.runs import environment, read_metrics
+from common.training.inputs import choose_rows, fold_part, thin, validation_part
+from common.training.run import score_lines
+
+SUBSETS = 200  # random subsets of each size for the curve, where there are more
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One model of an ensemble; `fold` is None without cross-validation."""
+
+    name: str
+    model: str
+    seed: int
+    fold: int | None
+    train_rows: np.ndarray  # positions in train.csv
+    valid_rows: np.ndarray  # positions in train.csv that it predicts; empty where valid.csv serves
+
+    def held_out(self, inputs):
+        """The rows it validates on (see common/training/inputs.py)."""
+        return validation_part(inputs, self.valid_rows) if self.fold is None else fold_part(inputs, self.valid_rows)
+
+
+def plan_members(inputs, seeds, folds):
+    """All members over encoders, seeds and folds; `inputs` maps encoder names to Inputs of the same dataset."""
+    short = [each.source.name.replace("/", "-") for each in inputs.values()]
+    members = []
+    for position, (model, each) in enumerate(inputs.items()):
+        # Two local folders may have the same last name
+        prefix = short[position] if short.count(short[position]) == 1 else f"{short[position]}-{position + 1}"
+        parts = _parts(each, folds)
+        for seed in seeds:
+            for fold, train_rows, valid_rows in parts:
+                name = f"{prefix}-seed{seed}" + ("" if fold is None else f"-fold{fold}")
+                members.append(Member(name, model, seed, fold, train_rows, valid_rows))
+    return members
+
+
+def _parts(inputs, folds):
+    if not folds:
+        return [(None, *choose_rows(inputs.dataset, inputs.recipe))]
+    rows = thin(np.arange(len(inputs.dataset.train)), inputs.recipe)
+    fold_of = assign_folds(inputs.dataset.train.iloc[rows], folds, inputs.recipe["split_seed"])
+    return [(fold, rows[fold_of != fold], rows[fold_of == fold]) for fold in range(folds)]
+
+
+def combine_members(folder, dataset, members):
+    """Write the ensemble's predictions, pictures and results.json; returns the results."""
+    folders = {member: folder / "members" / member.name for member in members}
+    voters = {}  # (encoder, seed) -> its members: one, or one for each fold
+    for member in members:
+        voters.setdefault((member.model, member.seed), []).append(member)
+    results = {"evaluated_on": None, "accuracy": None, "macro_f1": None, "members": len(members)}
+
+    validated = (folders[members[0]] / "predictions" / "valid.csv").exists()
+    if validated:
+        name = "valid" if members[0].fold is None else "oof"
+        votes = [_held_out_predictions(dataset, parts, folders) for parts in voters.values()]
+        combined = _average(votes)
+        write_predictions(folder / "predictions" / f"{name}.csv", combined)
+        results |= {"evaluated_on": name} | _scores(combined) | _spread(voters, votes, combined)
+    if dataset.test is not None:
+        combined = _average([read_predictions(path / "predictions" / "test.csv") for path in folders.values()])
+        write_predictions(folder / "predictions" / "test.csv", combined)
+        results["test"] = _scores(combined) if combined.labels is not None else None
+
+    draw_learning_curves(folder / "learning_curves.png",
+                         {member.name: read_metrics(path) for member, path in folders.items()})  # fmt: skip
+    if validated and len(voters) > 1:
+        draw_ensemble_curve(folder / "ensemble_curve.png", results["curve"], results["voters"])
+    write_json(folder / "environment.json", environment())
+    write_json(folder / "results.json", results)
+    return results
+
+
+def _held_out_predictions(dataset, parts, folders):
+    """One voter's predictions of all held-out rows, those of several folds put together in dataset order."""
+    predictions = [read_predictions(folders[member] / "predictions" / "valid.csv") for member in parts]
+    if parts[0].fold is None:
+        return predictions[0]
+    place = {row_id: position for position, row_id in enumerate(dataset.train["id"])}
+    ids = np.concatenate([each.ids for each in predictions])
+    order = np.argsort([place[row_id] for row_id in ids])
+    return Predictions(
+        ids[order],
+        predictions[0].classes,
+        np.concatenate([each.probabilities for each in predictions])[order],
+        np.concatenate([each.labels for each in predictions])[order],
+        np.concatenate([np.full(len(each.ids), m.fold) for m, each in zip(parts, predictions, strict=True)])[order],
+    )
+
+
+def _average(votes):
+    first = votes[0]
+    mean = mean_probabilities([each.probabilities for each in votes])
+    return Predictions(first.ids, first.classes, mean, first.labels, first.folds)
+
+
+def _scores(predictions):
+    scores = score(predictions.labels, predictions.predicted, predictions.classes)
+    return scores | {"loss": cross_entropy(predictions.labels, predictions.probabilities, predictions.classes)}
+
+
+def _spread(voters, votes, combined):
+    """Each voter's score, their mean and deviation, the ensemble's gain, disagreement, and the curve over members."""
+    correct = [vote.predicted == vote.labels for vote in votes]
+    accuracies = [float(each.mean()) for each in correct]
+    pairs = [float((a.predicted != b.predicted).mean()) for a, b in combinations(votes, 2)]
+    return {
+        "voters": [
+            {"model": model, "seed": seed, "accuracy": accuracy, "macro_f1": _scores(vote)["macro_f1"]}
+            for (model, seed), accuracy, vote in zip(voters, accuracies, votes, strict=True)
+        ],
+        "voter_mean": float(np.mean(accuracies)),
+        "voter_deviation": float(np.std(accuracies, ddof=1)) if len(votes) > 1 else None,
+        "gain": float((combined.predicted == combined.labels).mean()) - float(np.mean(accuracies)),
+        "disagreement": float(np.mean(pairs)) if pairs else None,  # share of rows on which two voters differ
+        "curve": accuracy_curve(np.stack([vote.probabilities for vote in votes]), _numbers(votes[0])),
+    }
+
+
+def _numbers(predictions):
+    position = {name: number for number, name in enumerate(predictions.classes)}
+    return np.array([position[label] for label in predictions.labels])
+
+
+def accuracy_curve(probabilities, labels):
+    """The ensemble's accuracy over its size: [{"size", "accuracy", "deviation", "subsets"}].
+
+    `probabilities` [voters, rows, classes], `labels` [rows] class numbers. The mean and deviation are over all subsets
+    of that size, or over 200 random ones where there are more.
+    """
+    voters = len(probabilities)
+    draw = np.random.default_rng(0)
+    curve = []
+    for size in range(1, voters + 1):
+        if comb(voters, size) <= SUBSETS:
+            subsets = list(combinations(range(voters), size))
+        else:
+            subsets = [draw.choice(voters, size, replace=False) for _ in range(SUBSETS)]
+        accuracies = [
+            float((mean_probabilities(probabilities[list(subset)]).argmax(axis=1) == labels).mean())
+            for subset in subsets
+        ]
+        curve.append({"size": size, "accuracy": float(np.mean(accuracies)), "deviation": float(np.std(accuracies)),
+                      "subsets": len(subsets)})  # fmt: skip
+    return curve
+
+
+def ensemble_lines(folder, results):
+    """The lines that the script ends with."""
+    lines = []
+    if results["evaluated_on"]:
+        deviation = f" ± {results['voter_deviation']:.2%}" if results["voter_deviation"] is not None else ""
+        lines.append(
+            f"single accuracy {results['voter_mean']:.2%}{deviation}, the mean of {len(results['voters'])} models"
+        )
+    lines += score_lines(results)
+    if results.get("disagreement") is not None:
+        lines.append(f"gain   {results['gain']:+.2%} over the mean single model; "
+                     f"two differ on {results['disagreement']:.1%} of the rows")  # fmt: skip
+    pictures = ", ".join(path.name for path in sorted(Path(folder).glob("*.png")))
+    lines.append(f"files  {folder}: results.json, {pictures}, predictions/, members/")
+    return [wrap(line) for line in lines]

@@ -1,0 +1,223 @@
+"""Options of the training scripts: defined once, with defaults that depend on the encoder's size filled in later."""
+
+from argparse import BooleanOptionalAction
+
+from common.cli import UserError, number
+from common.training.registry import MODELS
+
+# By number of weights. The first row is `tiny`, from scratch, where the head is as new as the rest. The larger ones
+# follow the literature until they can be measured here (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 2 to 4 epochs,
+# batch 16 or 32).
+SIZE_DEFAULTS = (
+    (0, {"learning_rate": 1e-3, "epochs": 12, "batch_size": 16, "head_factor": 1.0}),
+    (60e6, {"learning_rate": 1e-4, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
+    (200e6, {"learning_rate": 3e-5, "epochs": 4, "batch_size": 16, "head_factor": 10.0}),
+    (float("inf"), {"learning_rate": 1e-5, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
+)
+# Architectures that can pool by the mean: through the appended layer (models.py), or by their configuration.
+MEAN_POOLING = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "eurobert")
+
+
+def add_training_options(parser):
+    """Add what train.py and train_ensemble.py share. A default of None is resolved by `resolve_recipe`."""
+    group = parser.add_argument_group("recipe", f"{_describe_sizes()} Some encoders have their own.")
+    group.add_argument(
+        "--epochs", type=number(int, 1), metavar="N", help="passes over the training rows (default: by size)"
+    )
+    group.add_argument(
+        "--batch-size",
+        type=number(int, 1),
+        metavar="N",
+        help="texts per optimizer step, over all processes; memory does not limit it (default: by size)",
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=number(float, 0, low_open=True),
+        metavar="LR",
+        help="peak learning rate of the encoder (default: by size)",
+    )
+    group.add_argument(
+        "--head-factor",
+        type=number(float, 0, low_open=True),
+        metavar="X",
+        help="the new head learns X times as fast as the encoder (default: 10; tiny: 1)",
+    )
+    group.add_argument(
+        "--weight-decay",
+        type=number(float, 0),
+        default=0.01,
+        metavar="W",
+        help="AdamW's decay; biases and norms are left out",
+    )
+    group.add_argument(
+        "--warmup",
+        type=number(float, 0, 1),
+        default=0.1,
+        metavar="SHARE",
+        help="share of the steps over which the rate rises; it then falls linearly to 0",
+    )
+    group.add_argument(
+        "--max-grad-norm",
+        type=number(float, 0, low_open=True),
+        default=1.0,
+        metavar="NORM",
+        help="gradients are clipped to this norm",
+    )
+    group.add_argument(
+        "--max-length", type=number(int, 8), default=512, metavar="TOKENS", help="most tokens read at once"
+    )
+    group.add_argument(
+        "--long-texts",
+        choices=["windows", "head"],
+        default="windows",
+        help="beyond --max-length: windows trains on another part each epoch and predicts by the mean over all parts; "
+        "head reads the beginning alone",
+    )
+    group.add_argument(
+        "--pooling",
+        choices=["auto", "mean", "first"],
+        default="auto",
+        help="how the last layer becomes one vector; auto: mean where the architecture has it",
+    )
+    group.add_argument(
+        "--dropout",
+        type=number(float, 0, 0.9),
+        metavar="P",
+        help="dropout of hidden states (default: as the checkpoint has it)",
+    )
+    group.add_argument(
+        "--attention-dropout",
+        type=_attention_dropout,
+        default=0.0,
+        metavar="P",
+        help="dropout of attention weights, or 'checkpoint' for the checkpoint's value; "
+        "anything but 0 forgoes fused attention and takes 2 to 3 times as long",
+    )
+    group.add_argument(
+        "--label-smoothing",
+        type=number(float, 0, 0.5),
+        default=0.0,
+        metavar="E",
+        help="share of the target spread over all classes",
+    )
+    group.add_argument(
+        "--adversarial",
+        type=number(float, 0),
+        default=0.0,
+        metavar="E",
+        help="each step learns also from word embeddings moved by E, 1 say, against the loss (FGM): twice the time; "
+        "what it gave: README",
+    )
+    group.add_argument(
+        "--class-weights",
+        choices=["none", "balanced"],
+        default="none",
+        help="balanced: rare classes count more, all classes alike in sum",
+    )
+    group.add_argument(
+        "--keep",
+        choices=["last", "best"],
+        default="last",
+        help="which epoch's weights to keep; best selects on the validation rows, whose score is then "
+        "too good, and results.json says so",
+    )
+
+    group = parser.add_argument_group("rows")
+    group.add_argument(
+        "--valid-fraction",
+        type=number(float, 0, 0.9),
+        default=0.1,
+        metavar="SHARE",
+        help="share of train.csv that validates, where there is no valid.csv; 0 trains on everything",
+    )
+    group.add_argument(
+        "--split-seed",
+        type=number(int, 0),
+        default=0,
+        metavar="N",
+        help="draws the validation rows and the folds; --seed leaves them as they are",
+    )
+    group.add_argument("--max-train-rows", type=number(int, 1), metavar="N", help="a random part, for quick runs")
+    group.add_argument("--max-steps", type=number(int, 1), metavar="N", help="stop after N steps, for quick runs")
+
+    changes = group.add_mutually_exclusive_group()
+    changes.add_argument(
+        "--corrections",
+        metavar="CSV",
+        help="corrections.csv of the review page, applied to training rows only",
+    )
+    changes.add_argument(
+        "--auto-exclude",
+        metavar="CSV",
+        help="label_issues.csv of find_label_issues.py: rows flagged for their label do not train",
+    )
+
+    group = parser.add_argument_group("machine")
+    group.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where to compute")
+    group.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="auto: bf16 on GPUs and CPUs that have it natively, else fp16 on GPUs and fp32 on CPUs; "
+        "CPUs predict in fp32 always",
+    )
+    group.add_argument(
+        "--compile",
+        choices=["auto", "on", "off"],
+        default="auto",
+        help="compile the encoder layers; auto: on CUDA where the run is long enough to earn it back",
+    )
+    group.add_argument(
+        "--gradient-checkpointing",
+        action=BooleanOptionalAction,
+        default=False,
+        help="recompute activations: about a third slower, for models that do not fit otherwise",
+    )
+    group.add_argument(
+        "--microbatch-tokens",
+        type=number(int, 1),
+        metavar="N",
+        help="most tokens computed at once; halved by itself when memory runs out (default: by memory)",
+    )
+    group.add_argument("--checkpoint-minutes", type=number(float, 0), default=10.0, metavar="M",
+                       help="save a checkpoint at least this often, besides every epoch's end")  # fmt: skip
+
+
+def _describe_sizes():
+    """SIZE_DEFAULTS in a sentence."""
+    parts = []
+    for limit, values in SIZE_DEFAULTS:
+        size = "larger ones" if limit == float("inf") else f"up to {limit / 1e6:.0f} M weights" if limit else "tiny"
+        parts.append(f"{size} {values['epochs']} epochs at {values['learning_rate']:g}, batch {values['batch_size']}")
+    return f"By the encoder's size: {'; '.join(parts)}."
+
+
+def _attention_dropout(text):
+    return None if text == "checkpoint" else number(float, 0, 0.9)(text)
+
+
+def resolve_recipe(arguments, identity):
+    """Fill in the defaults that depend on the encoder: its own (registry), else those of its size.
+
+    `identity` has its number of "parameters" and its "model_type" (see `describe_source`). Returns the options that
+    decide the result, as a JSON object.
+    """
+    defaults = dict(next(values for limit, values in SIZE_DEFAULTS if identity["parameters"] <= limit))
+    if arguments.model in MODELS:
+        defaults |= MODELS[arguments.model].defaults
+    names = ("epochs", "batch_size", "learning_rate", "head_factor", "weight_decay", "warmup", "max_grad_norm",
+             "max_length", "long_texts", "pooling", "dropout", "attention_dropout", "label_smoothing", "adversarial",
+             "class_weights", "keep", "valid_fraction", "split_seed", "max_train_rows", "max_steps")  # fmt: skip
+    recipe = {name: getattr(arguments, name) for name in names}
+    for name, value in defaults.items():
+        if recipe[name] is None:
+            recipe[name] = value
+    if recipe["pooling"] == "auto":
+        recipe["pooling"] = "mean" if identity["model_type"] in MEAN_POOLING else "first"
+    return recipe
+
+
+def check_keep(recipe, has_validation):
+    """Refuse --keep best where nothing could select. Raises UserError."""
+    if recipe["keep"] == "best" and not has_validation:
+        raise UserError("--keep best needs validation rows; raise --valid-fraction or use --keep last")

@@ -1,0 +1,157 @@
+"""One run: trains a model and fills its folder, from environment.json to results.json."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from common.cli import wrap
+from common.files import write_json, writing
+from common.metrics import cross_entropy, score
+from common.plots import draw_learning_curves
+from common.predictions import Predictions, write_predictions
+from common.runs import append_metrics, cut_metrics, environment, read_metrics
+from common.training.devices import Device, wants_compile
+from common.training.loop import fit, predict
+from common.training.models import load_model
+from common.training.options import check_keep
+
+
+def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, arguments, say):
+    """Train one model in an opened run folder and write all its files; returns results.json's content.
+
+    `train_rows` are positions in train.csv. `held_out` is the frame and the tokens (Encoded) of the rows to validate
+    on, or None. Every process of a torchrun calls this; the main one writes and speaks.
+    """
+    started = time.monotonic()
+    dataset, recipe = inputs.dataset, inputs.recipe
+    check_keep(recipe, held_out is not None)
+    train_rows = train_rows[inputs.train_labels[train_rows] >= 0]
+    labels = inputs.train_labels[train_rows]
+    model = load_model(inputs.source, inputs.tokenizer, dataset.classes, seed=seed, pooling=recipe["pooling"],
+                       dropout=recipe["dropout"], attention_dropout=recipe["attention_dropout"])  # fmt: skip
+    if arguments.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+    texts = inputs.encoded["train"].take(train_rows)
+    tokens = int(np.minimum(texts.lengths, recipe["max_length"]).sum()) * recipe["epochs"]
+    compiled = wants_compile(arguments.compile, device, model, tokens)
+    if device.main:
+        write_json(folder / "environment.json", environment() | {
+            "device": device.name, "precision": device.precision, "compiled": compiled, "processes": device.processes,
+            "threads": torch.get_num_threads()})  # fmt: skip
+
+    def evaluate():
+        if held_out is None:
+            return {}
+        frame, encoded = held_out
+        probabilities = predict(model, encoded, device, recipe, "validate")
+        scores = score(frame["label"].to_numpy(), _names(probabilities, dataset.classes), dataset.classes)
+        return {"valid_loss": cross_entropy(frame["label"], probabilities, dataset.classes),
+                "valid_accuracy": scores["accuracy"], "valid_macro_f1": scores["macro_f1"]}  # fmt: skip
+
+    def log(record):
+        if device.main and record["event"] == "start":
+            cut_metrics(folder, record["step"])
+        elif device.main:
+            append_metrics(folder, record)
+            if record["event"] == "epoch":
+                say(_epoch_line(record, recipe["epochs"]))
+
+    outcome = fit(model, texts, labels, recipe, seed, device, evaluate=evaluate, log=log,
+                  folder=folder / "checkpoints", microbatch_tokens=arguments.microbatch_tokens, compiled=compiled,
+                  checkpoint_minutes=arguments.checkpoint_minutes, say=say)  # fmt: skip
+
+    results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
+    if held_out is not None:
+        results |= {"evaluated_on": "valid"} | _predict_file(folder, "valid", model, *held_out, inputs, device)
+    if dataset.test is not None:
+        test = _predict_file(folder, "test", model, dataset.test, inputs.encoded["test"], inputs, device)
+        results["test"] = test or None
+    results |= {
+        "train_rows": len(train_rows),
+        "kept_epoch": outcome.kept_epoch,
+        "selected_on_validation": recipe["keep"] == "best",
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 3),
+        "tokens_per_second": round(outcome.tokens / outcome.seconds, 1),
+        "microbatch_tokens": outcome.microbatch_tokens,
+        "total_seconds": round(time.monotonic() - started, 3),
+    }
+    if device.main:
+        _save_model(folder / "model", model, inputs.tokenizer)
+        draw_learning_curves(folder / "learning_curves.png", {folder.name: read_metrics(folder)})
+        write_json(folder / "results.json", results)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return results
+
+
+def _predict_file(folder, name, model, frame, encoded, inputs, device):
+    """Write predictions/<name>.csv; returns the scores where the frame has labels, else an empty dict."""
+    dataset = inputs.dataset
+    probabilities = predict(model, encoded, device, inputs.recipe, f"predict {name}")
+    labels = frame["label"].to_numpy() if "label" in frame else None
+    if device.main:
+        write_predictions(folder / "predictions" / f"{name}.csv",
+                          Predictions(frame["id"].to_numpy(), dataset.classes, probabilities, labels))  # fmt: skip
+    if labels is None:
+        return {}
+    scores = score(labels, _names(probabilities, dataset.classes), dataset.classes)
+    return scores | {"loss": cross_entropy(labels, probabilities, dataset.classes)}
+
+
+def _save_model(folder, model, tokenizer):
+    """Write a folder that `from_pretrained` and `pipeline` load: to a temporary name, renamed when whole.
+
+    Not by save_pretrained, which under torchrun writes on the first process alone: here each may have a member to save.
+    """
+    model.to("cpu")
+    model.config.architectures = [type(model).__name__]
+    temporary = folder.with_name(".model.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with writing(folder):
+            temporary.mkdir()
+            weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            model.config.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _names(probabilities, classes):
+    return np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
+
+
+def _epoch_line(record, epochs):
+    line = f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}  loss {record['train_loss']:.3f}"
+    if "valid_loss" in record:
+        line += (f"  valid {record['valid_loss']:.3f}  accuracy {record['valid_accuracy']:.2%}"
+                 f"  macro-F1 {record['valid_macro_f1']:.2%}")  # fmt: skip
+    return line + f"  {record['seconds']:.0f} s"
+
+
+def summary_lines(folder, results):
+    """The lines that a script ends with: scores with intervals, and where the files are."""
+    lines = score_lines(results)
+    if results["selected_on_validation"]:
+        lines.append(f"       epoch {results['kept_epoch']} was chosen on the validation rows: expect less elsewhere")
+    lines.append(f"speed  {results['tokens_per_second']:,.0f} tokens/s, {results['seconds']:.0f} s of training")
+    lines.append(f"files  {folder}: results.json, learning_curves.png, predictions/, model/")
+    return [wrap(line) for line in lines]
+
+
+def score_lines(results):
+    """A line for the validation rows and one for the test rows, where they have labels."""
+    lines = []
+    for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):
+        if name and scores:
+            low, high = scores["accuracy_interval"]
+            lines.append(f"{name:<6} accuracy {scores['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}, "
+                         f"{scores['rows']:,} rows)  macro-F1 {scores['macro_f1']:.2%}")  # fmt: skip
+    return lines

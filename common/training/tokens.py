@@ -1,0 +1,144 @@
+"""Texts to tokens to batches: tokenized once, read whole or in windows, dealt into batches at random."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from common.training.forward import Packed
+
+CHUNK = 512  # texts tokenized at a time: enough for the tokenizer's threads, small enough for a moving bar
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of many texts, special tokens included, in one array."""
+
+    tokens: np.ndarray  # [all tokens] int32
+    offsets: np.ndarray  # [texts + 1] int64
+    specials: tuple[int, int] = (1, 1)  # how many special tokens each text begins and ends with
+
+    @property
+    def lengths(self):
+        """Tokens of each text, [texts]."""
+        return np.diff(self.offsets)
+
+    def take(self, rows):
+        """The texts at the given positions, in that order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return self.windows(rows, np.zeros(len(rows), dtype=np.int64), self.lengths[rows])
+
+    def windows(self, owner, begin, lengths):
+        """Parts of texts as texts: whose (`owner`), from where (`begin`), how long (`lengths`), each [windows].
+
+        A window has the special tokens of its text at both ends: `lengths` counts them, `begin` does not.
+        """
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        window = np.repeat(np.arange(len(lengths)), lengths)
+        place = np.arange(starts[-1]) - starts[window]
+        first, last = self.specials
+        source = place + np.where(place < first, 0, begin[window])
+        from_end = lengths[window] - place  # 1 for the last token
+        source = np.where(from_end <= last, self.lengths[owner][window] - from_end, source)
+        return Encoded(self.tokens[self.offsets[:-1][owner][window] + source], starts, self.specials)
+
+
+def encode(tokenizer, texts, max_length=None, progress="tokenize"):
+    """Tokenize texts with the special tokens, whole or cut to `max_length` tokens; a list of str -> Encoded."""
+    pieces = []
+    with tqdm(total=len(texts), desc=progress, unit="text", disable=None, leave=False) as bar:
+        for begin in range(0, len(texts), CHUNK):
+            batch = tokenizer(list(texts[begin : begin + CHUNK]), truncation=max_length is not None,
+                              max_length=max_length, return_attention_mask=False,
+                              return_token_type_ids=False)  # fmt: skip
+            pieces += [np.array(ids, dtype=np.int32) for ids in batch["input_ids"]]
+            bar.update(len(batch["input_ids"]))
+    lengths = [len(piece) for piece in pieces]
+    tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return Encoded(tokens.astype(np.int32), offsets, _special_ends(tokenizer))
+
+
+def _special_ends(tokenizer):
+    """How many special tokens the tokenizer puts before and after a text."""
+    special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    text = [place for place, mark in enumerate(special) if not mark] or [0]
+    return text[0], len(special) - 1 - text[-1]
+
+
+def cut_heads(texts, max_length):
+    """The first tokens of each text, `max_length` at most."""
+    rows = np.arange(len(texts.lengths))
+    return texts.windows(rows, np.zeros(len(rows), dtype=np.int64), np.minimum(texts.lengths, max_length))
+
+
+def draw_windows(texts, max_length, seed, epoch):
+    """What an epoch reads: short texts whole; of a longer one its head or a window anywhere, at equal odds."""
+    draw = np.random.default_rng([seed, epoch, 1])
+    rows = np.arange(len(texts.lengths))
+    hidden = np.maximum(texts.lengths - max_length, 0)
+    begin = draw.integers(0, hidden + 1) * draw.integers(0, 2, size=len(rows))
+    return texts.windows(rows, begin, np.minimum(texts.lengths, max_length))
+
+
+def cover_with_windows(texts, max_length):
+    """As few windows of at most `max_length` tokens as cover each text, and whose each is: Encoded, [windows]."""
+    ends = sum(texts.specials)
+    body, room = texts.lengths - ends, max_length - ends
+    counts = np.maximum(-(-body // room), 1)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin = number * body[owner] // counts[owner]
+    end = (number + 1) * body[owner] // counts[owner]
+    return texts.windows(owner, begin, end - begin + ends), owner
+
+
+def deal_batches(rows, batch_size, seed, epoch):
+    """One epoch's optimizer batches: all row positions 0..rows-1 in an order drawn from (seed, epoch) alone."""
+    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    return [order[begin : begin + batch_size] for begin in range(0, rows, batch_size)]
+
+
+def split_by_length(rows, lengths, budget, padded):
+    """Split a batch into microbatches of texts of similar length, each of at most `budget` tokens (at least a text).
+
+    `lengths` are those of all texts; with `padded`, a microbatch costs its texts times its longest. The split leaves
+    the batch's gradient as it is: microbatches are summed before the step.
+    """
+    ordered = sorted(rows, key=lambda row: (-lengths[row], row))  # longest first: it decides if memory suffices
+    microbatches, current, tokens = [], [], 0
+    for row in ordered:
+        cost = lengths[current[0]] * (len(current) + 1) if padded and current else tokens + lengths[row]
+        if current and cost > budget:
+            microbatches.append(np.array(current))
+            current, tokens = [], 0
+        current.append(row)
+        tokens += lengths[row]
+    return [*microbatches, np.array(current)] if current else microbatches
+
+
+class TokenStore:
+    """Encoded texts resident on the device: a batch is gathered there, only its row numbers travel."""
+
+    def __init__(self, encoded, device):
+        self.device = device
+        self.lengths = encoded.lengths
+        self._offsets = encoded.offsets[:-1]
+        self._tokens = torch.from_numpy(encoded.tokens).to(device)
+
+    def gather(self, rows):
+        """The texts at positions `rows` (a NumPy array) as a Packed batch."""
+        lengths = self.lengths[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        begin, offset, length = self._to_device(np.stack([starts[:-1], self._offsets[rows], lengths]))
+        total = int(starts[-1])
+        owner = torch.repeat_interleave(torch.arange(len(rows), device=self.device), length, output_size=total)
+        places = torch.arange(total, device=self.device) - begin[owner]
+        ids = self._tokens[offset[owner] + places].long()
+        ends = torch.cat([begin, begin[-1:] + length[-1:]]).int()
+        return Packed(ids, places, ends, tuple(int(n) for n in lengths))
+
+    def _to_device(self, array):
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor

@@ -1,0 +1,90 @@
+"""From out-of-fold predictions to label issues, to corrections, and back into training."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import find_label_issues
+import train
+import train_ensemble
+from common.corrections import flagged_ids
+from common.predictions import read_predictions
+from tests.conftest import write_csv
+from tests.training.test_train import QUICK, read_json
+
+
+@pytest.fixture
+def quick_cross_validation(monkeypatch):
+    """find_label_issues.py trains with the defaults; these tests cannot wait for them."""
+    whole = train_ensemble.main.__wrapped__
+    monkeypatch.setattr(train_ensemble.main, "__wrapped__", lambda argv: whole([*argv, *QUICK[2:]]))
+
+
+def test_without_a_run_it_cross_validates_and_keeps_the_run(small_data, in_tmp, quick_cross_validation, capsys):
+    arguments = ["--model", "tiny", "--data", str(small_data)]
+    assert find_label_issues.main(arguments) == 0
+    run = Path(f"runs/{small_data.name}-tiny-5folds")
+    oof = read_predictions(run / "predictions/oof.csv")
+    assert len(oof.ids) == 45 and sorted(set(oof.folds)) == [0, 1, 2, 3, 4]
+    assert (run / "label_issues/label_issues.html").exists()
+    assert "making them by 5-fold cross-validation" in capsys.readouterr().out
+    assert find_label_issues.main([]) == 0  # now there is a run
+    assert f"run {run} (the newest with out-of-fold predictions)" in capsys.readouterr().out
+
+
+def test_corrections_touch_the_training_side_alone(small_data, in_tmp, capsys):
+    plain = [*QUICK, "--data", str(small_data), "--valid-fraction", "0.2", "--max-steps", "2"]
+    assert train.main([*plain, "--run", "plain"]) == 0
+    valid = read_predictions("runs/plain/predictions/valid.csv")
+    with open(small_data / "train.csv", encoding="utf-8", newline="") as file:
+        label_of = {row["id"]: row["label"] for row in csv.DictReader(file)}
+    trained = [row_id for row_id in label_of if row_id not in set(valid.ids)]
+
+    # One training row relabelled, two left out; a validation row relabelled, which must change nothing there
+    first = next(row_id for row_id in trained if label_of[row_id] == "Kultur")
+    other = next(name for name in valid.classes if name != valid.labels[0])
+    changes = [
+        [first, "Kultur", "Sport", "relabel"],
+        [trained[-1], label_of[trained[-1]], "", "exclude"],
+        [trained[-2], label_of[trained[-2]], "", "exclude"],
+        [valid.ids[0], valid.labels[0], other, "relabel"],
+    ]
+    write_csv("corrections.csv", ["id", "given_label", "new_label", "action"], changes)
+    assert train.main([*plain, "--run", "corrected", "--corrections", "corrections.csv"]) == 0
+    assert "corrections.csv: 4 rows, 0 kept, 2 relabelled, 2 excluded" in capsys.readouterr().out
+    results = read_json("runs/corrected/results.json")
+    assert results["train_rows"] == len(trained) - 2
+    recorded = read_json("runs/corrected/config.json")["data"]["corrections"]
+    assert recorded["sha256"] == hashlib.sha256(Path("corrections.csv").read_bytes()).hexdigest()
+    again = read_predictions("runs/corrected/predictions/valid.csv")
+    assert (again.ids == valid.ids).all() and (again.labels == valid.labels).all()
+    assert not np.array_equal(again.probabilities, valid.probabilities)
+
+    # A run with corrections is another run than one without
+    assert train.main([*plain, "--run", "plain", "--corrections", "corrections.csv"]) == 2
+    assert "data.corrections" in capsys.readouterr().err
+
+
+def test_auto_exclude_drops_flagged_rows_from_each_folds_training_side(small_data, in_tmp):
+    with open(small_data / "train.csv", encoding="utf-8", newline="") as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    write_csv("label_issues.csv", ["rank", "id", "issue"],
+              [[1, ids[0], "label"], [2, ids[1], "label outlier"], [3, ids[2], "duplicate"]])  # fmt: skip
+    assert flagged_ids("label_issues.csv", ids) == set(ids[:2])
+    arguments = [*QUICK, "--data", str(small_data), "--folds", "3", "--seeds", "1", "--max-steps", "1"]
+    assert train_ensemble.main([*arguments, "--run", "x", "--auto-exclude", "label_issues.csv"]) == 0
+    whole = read_predictions("runs/x/predictions/oof.csv")
+    assert len(whole.ids) == 45  # the flagged rows are predicted all the same
+    for fold in range(3):
+        part = read_predictions(f"runs/x/members/tiny-seed0-fold{fold}/predictions/valid.csv")
+        flagged = len({ids[0], ids[1]} - set(part.ids))
+        results = read_json(f"runs/x/members/tiny-seed0-fold{fold}/results.json")
+        assert results["train_rows"] == 45 - len(part.ids) - flagged
+
+
+def test_corrections_and_exclusion_exclude_each_other(small_data, in_tmp, capsys):
+    assert train.main([*QUICK, "--data", str(small_data), "--corrections", "a.csv", "--auto-exclude", "b.csv"]) == 2
+    assert "not allowed with" in capsys.readouterr().err

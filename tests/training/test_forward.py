@@ -1,0 +1,200 @@
+"""The packed forward pass equals the architectures' own; batches hold what they should."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+)
+
+import common.training.forward
+from common.training.devices import Device
+from common.training.forward import choose_path, compute_logits
+from common.training.models import add_mean_pooling
+from common.training.tokens import Encoded, TokenStore, deal_batches, split_by_length
+
+CPU = Device(torch.device("cpu"), "fp32")
+SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
+         "max_position_embeddings": 40, "num_labels": 4, "pad_token_id": 1}  # fmt: skip
+FAMILIES = {
+    "bert": lambda: BertForSequenceClassification(BertConfig(**SIZES)),
+    "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**SIZES)),
+    "xlm-roberta": lambda: XLMRobertaForSequenceClassification(XLMRobertaConfig(**SIZES)),
+    "electra": lambda: ElectraForSequenceClassification(ElectraConfig(embedding_size=8, **SIZES)),
+}
+
+
+def make(family, pooling="first"):
+    torch.manual_seed(0)
+    model = FAMILIES[family]()
+    for parameter in model.parameters():  # the usual 0.02 would hide errors behind nearly equal attention weights
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    if pooling == "mean":
+        add_mean_pooling(model)
+    return model.eval()
+
+
+def texts(*lengths, seed=0):
+    draw = np.random.default_rng(seed)
+    return Encoded(draw.integers(2, 50, sum(lengths)).astype(np.int32), np.cumsum([0, *lengths]))
+
+
+def library_logits(model, encoded, row):
+    """One text through the library's own forward pass: no padding, no packing."""
+    model.config._attn_implementation = "eager"
+    ids = torch.from_numpy(encoded.tokens[encoded.offsets[row] : encoded.offsets[row + 1]]).long()
+    return model(input_ids=ids[None]).logits[0]
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_packed_equals_the_librarys_forward_pass(family, pooling):
+    model = make(family, pooling)
+    encoded = texts(7, 3, 7, 12, 1)
+    batch = TokenStore(encoded, torch.device("cpu")).gather(np.array([0, 2, 3, 1, 4]))
+    for path in ("packed", "padded"):
+        logits = compute_logits(model, batch, path)
+        expected = torch.stack([library_logits(model, encoded, row) for row in (0, 2, 3, 1, 4)])
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert expected.std(dim=0).min() > 1e-3  # the texts differ: equality says something
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_packed_gradients_equal_the_librarys(pooling):
+    encoded = texts(5, 9)
+    gradients = []
+    for packed in (True, False):
+        model = make("bert", pooling)
+        if packed:
+            logits = compute_logits(model, TokenStore(encoded, torch.device("cpu")).gather(np.arange(2)), "packed")
+        else:
+            logits = torch.stack([library_logits(model, encoded, row) for row in range(2)])
+        logits.square().sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_bf16_attention_on_a_cpu_stays_close_to_fp32():
+    """It takes another way than fp32: see _text_by_text."""
+    encoded, found = texts(5, 9, 9), []
+    for precision in ("fp32", "bf16"):
+        model = make("bert").eval()
+        with Device(torch.device("cpu"), precision).autocast():
+            batch = TokenStore(encoded, torch.device("cpu")).gather(np.arange(3))
+            logits = compute_logits(model, batch, "packed").float()
+        logits.square().sum().backward()
+        found.append((logits.detach(), model.base_model.encoder.layer[0].attention.self.query.weight.grad))
+    for exact, rounded in zip(*found, strict=True):
+        assert not torch.equal(exact, rounded)
+        torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.03 * float(exact.abs().max()))
+
+
+@torch.no_grad()
+def test_mean_pooling_layer_is_the_mean():
+    model = make("bert")
+    encoded = texts(6)
+    ids = torch.from_numpy(encoded.tokens).long()[None]
+    hidden = model.bert(ids).last_hidden_state[0]
+    add_mean_pooling(model)
+    pooled = model.bert(ids).last_hidden_state[0, 0]
+    expected = torch.nn.functional.layer_norm(hidden.mean(0) + hidden[0] / 64, [16])
+    torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-4)
+    assert model.config.num_hidden_layers == len(model.bert.encoder.layer) == 4
+
+
+@torch.no_grad()
+def test_variable_length_path(monkeypatch):
+    """The path of modern GPUs, with a kernel of the documented signature that computes text by text."""
+
+    def varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None):
+        assert cu_seq_q.dtype == torch.int32 and (cu_seq_q == cu_seq_k).all()
+        assert max_q == max_k == cu_seq_q.diff().max()
+        output = torch.empty_like(query)
+        for begin, end in pairwise(cu_seq_q.tolist()):
+            q, k, v = (x[begin:end].transpose(0, 1) for x in (query, key, value))  # [heads, length, size]
+            weights = (q @ k.transpose(1, 2) * scale).softmax(-1)
+            output[begin:end] = (weights @ v).transpose(0, 1)
+        return output
+
+    monkeypatch.setattr(common.training.forward, "varlen_attn", varlen_attn)
+    model = make("roberta", "mean")
+    encoded = texts(4, 11, 6)
+    batch = TokenStore(encoded, torch.device("cpu")).gather(np.arange(3))
+    expected = torch.stack([library_logits(model, encoded, row) for row in range(3)])
+    torch.testing.assert_close(compute_logits(model, batch, "varlen"), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_other_architectures_are_padded():
+    torch.manual_seed(0)
+    model = DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32, num_labels=3)
+    ).eval()
+    assert choose_path(model, CPU) == "padded"
+    encoded = texts(5, 2)
+    batch = TokenStore(encoded, torch.device("cpu")).gather(np.arange(2))
+    expected = torch.stack([library_logits(model, encoded, row) for row in range(2)])
+    torch.testing.assert_close(compute_logits(model, batch, "padded"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_dropout_acts_on_the_packed_path():
+    model = make("bert")
+    batch = TokenStore(texts(8, 8), torch.device("cpu")).gather(np.arange(2))
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.train()
+    assert torch.equal(compute_logits(model, batch, "packed"), compute_logits(model, batch, "packed"))
+    for layer in model.bert.encoder.layer[:-1]:
+        layer.attention.self.dropout.p = 0.5
+    assert not torch.equal(compute_logits(model, batch, "packed"), compute_logits(model, batch, "packed"))
+
+
+def test_gather_returns_the_texts():
+    encoded = texts(4, 2, 6)
+    batch = TokenStore(encoded, torch.device("cpu")).gather(np.array([2, 0]))
+    assert batch.lengths == (6, 4)
+    assert batch.ids.tolist() == [*encoded.tokens[6:12], *encoded.tokens[0:4]]
+    assert batch.places.tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3]
+    assert batch.starts.tolist() == [0, 6, 10]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 200), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_microbatches_hold_every_row_once_within_the_budget(lengths, budget, padded):
+    lengths = np.array(lengths)
+    parts = split_by_length(np.arange(len(lengths)), lengths, budget, padded)
+    assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
+    for part in parts:
+        cost = len(part) * lengths[part].max() if padded else lengths[part].sum()
+        assert cost <= budget or len(part) == 1
+    ordered = np.concatenate([lengths[part] for part in parts])
+    assert (np.diff(ordered) <= 0).all()
+
+
+@given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 5), st.integers(0, 5))
+@settings(max_examples=50, deadline=None)
+def test_batches_are_a_seeded_permutation(rows, size, seed, epoch):
+    batches = deal_batches(rows, size, seed, epoch)
+    assert sorted(np.concatenate(batches)) == list(range(rows))
+    assert all(len(batch) == size for batch in batches[:-1])
+    again = deal_batches(rows, size, seed, epoch)
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+    if rows > 20:
+        assert (np.concatenate(batches) != np.concatenate(deal_batches(rows, size, seed, epoch + 1))).any()

@@ -1,0 +1,153 @@
+"""train_ensemble.py as its users run it: members, folds, resumption, processes; and the curve by hand."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train_ensemble
+from common.predictions import read_predictions
+from common.training.ensemble import accuracy_curve
+from tests.training.test_train import FILES, QUICK, ROOT, files, read_json
+
+OWN = {"config.json", "environment.json", "results.json", "learning_curves.png", "ensemble_curve.png",
+       "predictions/test.csv"}  # fmt: skip
+
+
+def member_files(names):
+    return {f"members/{name}/{file}" for name in names for file in FILES}
+
+
+def test_seeds_share_the_validation_rows(small_data, in_tmp, capsys):
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "3", "--valid-fraction", "0.3", "--run", "e"]
+    assert train_ensemble.main(arguments) == 0
+    run = Path("runs/e")
+    names = [f"tiny-seed{seed}" for seed in range(3)]
+    assert files(run) == OWN | {"predictions/valid.csv"} | member_files(names)
+
+    members = [read_predictions(run / f"members/{name}/predictions/valid.csv") for name in names]
+    whole = read_predictions(run / "predictions/valid.csv")
+    assert all((member.ids == whole.ids).all() for member in members)
+    mean = np.mean([member.probabilities for member in members], axis=0)
+    assert whole.probabilities == pytest.approx(mean, abs=1e-6)
+    results = read_json(run / "results.json")
+    accuracies = [(member.predicted == member.labels).mean() for member in members]
+    assert [voter["accuracy"] for voter in results["voters"]] == accuracies
+    assert results["voter_mean"] == pytest.approx(np.mean(accuracies))
+    assert results["voter_deviation"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert results["accuracy"] == (whole.predicted == whole.labels).mean()
+    assert results["gain"] == pytest.approx(results["accuracy"] - results["voter_mean"])
+    differ = [(a.predicted != b.predicted).mean() for a, b in zip(members, [*members[1:], members[0]], strict=True)]
+    assert results["disagreement"] == pytest.approx(np.mean(differ))
+    assert [point["size"] for point in results["curve"]] == [1, 2, 3]
+    assert results["curve"][0]["accuracy"] == pytest.approx(results["voter_mean"])
+    assert results["curve"][2]["accuracy"] == pytest.approx(results["accuracy"])
+    output = capsys.readouterr().out
+    assert "3 models" in output
+    assert max(len(line) for line in output.splitlines() if str(run) not in line) <= 80  # columns of a terminal
+
+    # A member lost, then the same command: it alone is trained again, to the same files
+    before = {name: Path(run, name).read_bytes() for name in ("predictions/valid.csv", "predictions/test.csv")}
+    shutil.rmtree(run / "members/tiny-seed1")
+    (run / "results.json").unlink()
+    assert train_ensemble.main(arguments) == 0
+    output = capsys.readouterr().out
+    assert output.count("complete already") == 2 and output.count("  epoch 1/2") == 1
+    assert {name: Path(run, name).read_bytes() for name in before} == before
+    assert train_ensemble.main(arguments) == 0
+    assert "is complete" in capsys.readouterr().out
+
+
+def test_folds_predict_every_row_once_by_models_that_did_not_see_it(small_data, in_tmp):
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "3,8", "--folds", "3", "--run", "f"]
+    assert train_ensemble.main(arguments) == 0
+    run = Path("runs/f")
+    names = [f"tiny-seed{seed}-fold{fold}" for seed in (3, 8) for fold in range(3)]
+    assert files(run) == OWN | {"predictions/oof.csv"} | member_files(names)
+    whole = read_predictions(run / "predictions/oof.csv")
+    assert len(whole.ids) == len(set(whole.ids)) == 45
+    rows = {row_id: number for number, row_id in enumerate(whole.ids)}
+    expected = np.zeros((2, 45, 3))
+    for seed, name in [(seed, f"tiny-seed{seed}-fold{fold}") for seed in (3, 8) for fold in range(3)]:
+        part = read_predictions(run / f"members/{name}/predictions/valid.csv")
+        places = [rows[row_id] for row_id in part.ids]
+        assert (whole.folds[places] == int(name[-1])).all()
+        assert read_json(run / f"members/{name}/results.json")["train_rows"] == 45 - len(part.ids)
+        expected[(3, 8).index(seed), places] = part.probabilities
+    assert whole.probabilities == pytest.approx(expected.mean(axis=0), abs=1e-6)
+    results = read_json(run / "results.json")
+    assert results["evaluated_on"] == "oof" and results["rows"] == 45 and len(results["voters"]) == 2
+
+
+def test_two_encoders_and_two_processes(small_data, in_tmp):
+    """Members are dealt to the processes of a torchrun; a second encoder is a local folder."""
+    import train
+
+    assert train.main([*QUICK, "--data", str(small_data), "--run", "first"]) == 0
+    arguments = [*QUICK[2:], "--data", str(small_data), "--models", "tiny,runs/first/model", "--seeds", "1",
+                 "--precision", "fp32"]  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(ROOT / "train_ensemble.py"), *arguments, "--run-name", "two"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert train_ensemble.main([*arguments, "--run", "one"]) == 0
+    assert (
+        files("runs/two")
+        == files("runs/one")
+        == OWN | {"predictions/valid.csv"} | member_files(["tiny-seed0", "model-seed0"])
+    )
+    one, two = (read_predictions(f"runs/{name}/predictions/test.csv").probabilities for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=1e-6)
+    config = read_json("runs/two/members/model-seed0/model/config.json")
+    assert config["num_hidden_layers"] == 3  # the pooling layer that it came with, and no second one
+
+
+def test_a_failing_member_costs_only_itself(small_data, in_tmp, monkeypatch, capsys):
+    import common.training.run
+
+    train_one = common.training.run.fine_tune
+
+    def fail_once(folder, *arguments, **settings):
+        if folder.name == "tiny-seed0":
+            raise RuntimeError("the GPU fell off the bus")
+        return train_one(folder, *arguments, **settings)
+
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "2", "--run", "e"]
+    monkeypatch.setattr(common.training.run, "fine_tune", fail_once)
+    assert train_ensemble.main(arguments) == 1
+    assert "1 of 2 members failed (tiny-seed0: RuntimeError); the same command finishes them" in capsys.readouterr().out
+    assert Path("runs/e/members/tiny-seed1/results.json").exists() and not Path("runs/e/results.json").exists()
+    monkeypatch.undo()
+    os.chdir(in_tmp)
+    assert train_ensemble.main(arguments) == 0
+    assert Path("runs/e/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "at least 1"),
+        (["--seeds", "1,1"], "distinct"),
+        (["--seeds", "a"], "--seeds"),
+        (["--folds", "1"], "at least 2"),
+        (["--folds", "16"], "too few for 16 folds"),
+        (["--models", "tiny,nonsense"], "no model 'nonsense'"),
+    ],
+)
+def test_impossible_options_are_one_line(small_data, in_tmp, capsys, arguments, message):
+    assert train_ensemble.main([*QUICK, "--data", str(small_data), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def test_accuracy_curve_by_hand():
+    """Three voters, two rows of class 0: right and right, right and wrong, surely wrong and wrong."""
+    voters = np.array([[[0.9, 0.1], [0.6, 0.4]], [[0.6, 0.4], [0.3, 0.7]], [[0.2, 0.8], [0.4, 0.6]]])
+    curve = accuracy_curve(voters, np.array([0, 0]))
+    assert [point["subsets"] for point in curve] == [3, 3, 1]
+    assert [point["accuracy"] for point in curve] == pytest.approx([(1 + 0.5 + 0) / 3, (0.5 + 1 + 0) / 3, 0.5])
