@@ -109,10 +109,15 @@ def parse_options(argv):
     group.add_argument("--compare", metavar="OTHER", help="a run or prediction file on the same rows, set beside it")
 
     group = parser.add_argument_group("output")
-    group.add_argument("--output", metavar="DIR",
-                       help="folder (default: confusion_matrix in the run, or here for --predictions)")  # fmt: skip
-    group.add_argument("--order", choices=["similarity", "class"], default="similarity",
-                       help="classes in the picture: confused ones together, or in class order")  # fmt: skip
+    group.add_argument(
+        "--output", metavar="DIR", help="folder (default: confusion_matrix in the run, or here for --predictions)"
+    )
+    group.add_argument(
+        "--order",
+        choices=["similarity", "class"],
+        default="similarity",
+        help="classes in the picture: confused ones together, or in class order",
+    )
 
     group = parser.add_argument_group("statistics")
     group.add_argument(
@@ -144,8 +149,9 @@ def find_predictions(options):
         if path is None:
             where = f"run {folders[0]}" if options.run else "no complete run below runs/"
             or_train = "" if options.run else ", or run train.py"
-            raise UserError(f"{where} has {'no ' * bool(options.run)}predictions with labels; "
-                            f"give --predictions CSV{or_train}")  # fmt: skip
+            raise UserError(
+                f"{where} has {'no ' * bool(options.run)}predictions with labels; give --predictions CSV{or_train}"
+            )
         folder = path.parent.parent / "confusion_matrix"
     print(f"{path}{'' if options.predictions or options.run else ' (the newest run with labels)'}")
 
@@ -178,8 +184,10 @@ def find_other(options, predictions):
 def report(metrics, per_class, confusions):
     """Print the scores per class, the most frequent confusions and the final figures."""
     worst = per_class.sort_values("f1", kind="stable").head(SHOWN_CLASSES)
-    print(f"\n{'classes with the lowest F1' if len(worst) < len(per_class) else 'class':<28}"
-          f"{'support':>8}{'precision':>11}{'recall':>8}{'F1':>8}")  # fmt: skip
+    print(
+        f"\n{'classes with the lowest F1' if len(worst) < len(per_class) else 'class':<28}"
+        f"{'support':>8}{'precision':>11}{'recall':>8}{'F1':>8}"
+    )
     for row in worst.itertuples():
         print(f"{row[1]:<28.27}{row.support:>8}{row.precision:>11.1%}{row.recall:>8.1%}{row.f1:>8.1%}")
     if len(confusions):
@@ -199,12 +207,16 @@ def report(metrics, per_class, confusions):
         print(line)
     print(f"  {'calibration error':<20}{metrics['expected_calibration_error']:6.1%}")
     if scaling := metrics["recalibrated"]:
-        print(f"  {'at temperature':<20}{scaling['temperature']:6.2f} it would be "
-              f"{scaling['expected_calibration_error']:.1%} (cross-fitted)")  # fmt: skip
+        print(
+            f"  {'at temperature':<20}{scaling['temperature']:6.2f} it would be "
+            f"{scaling['expected_calibration_error']:.1%} (cross-fitted)"
+        )
     if comparison:
         test = comparison["mcnemar"]
-        print(f"  {test['only_this_right']} rows are right here only, {test['only_other_right']} there only: "
-              f"p = {test['p_value']:.3g} (McNemar's exact test)")  # fmt: skip
+        print(
+            f"  {test['only_this_right']} rows are right here only, {test['only_other_right']} there only: "
+            f"p = {test['p_value']:.3g} (McNemar's exact test)"
+        )
         print(f"  there: {comparison['other']}")
 
 

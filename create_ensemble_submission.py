@@ -88,22 +88,38 @@ def main(argv=None):
 
 def parse_options(argv):
     parser = Parser(__doc__, "[RUN_OR_CSV ...] [options]")
-    parser.add_argument("members", nargs="*", metavar="RUN_OR_CSV",
-                        help="runs (a folder, or a name below runs/), prediction files (id, prob_<class>), "
-                             "submissions (id, label); default: the newest complete run")  # fmt: skip
+    parser.add_argument(
+        "members",
+        nargs="*",
+        metavar="RUN_OR_CSV",
+        help="runs (a folder, or a name below runs/), prediction files (id, prob_<class>), "
+        "submissions (id, label); default: the newest complete run",
+    )
     data = add_data_options(parser, default=None)
     data.description = "Without --data a run brings its own dataset; CSVs alone are checked against each other."
     group = parser.add_argument_group("combining")
-    group.add_argument("--method", choices=("mean", "vote"),
-                       help="mean of the probabilities, or majority vote, its ties going to the class with the higher "
-                            "mean probability, else to the earlier argument's (default: mean where every member has "
-                            "probabilities, else vote)")  # fmt: skip
-    group.add_argument("--weights", type=parse_weights, metavar="W1,W2,...|auto",
-                       help="one weight per member, of any scale; auto: fitted on the runs' out-of-fold or validation "
-                            "predictions, and used if better there than equal weights (default: equal)")  # fmt: skip
+    group.add_argument(
+        "--method",
+        choices=("mean", "vote"),
+        help="mean of the probabilities, or majority vote, its ties going to the class with the higher "
+        "mean probability, else to the earlier argument's (default: mean where every member has "
+        "probabilities, else vote)",
+    )
+    group.add_argument(
+        "--weights",
+        type=parse_weights,
+        metavar="W1,W2,...|auto",
+        help="one weight per member, of any scale; auto: fitted on the runs' out-of-fold or validation "
+        "predictions, and used if better there than equal weights (default: equal)",
+    )
     group = parser.add_argument_group("output")
-    group.add_argument("--output", type=Path, default=Path("submission.csv"), metavar="CSV",
-                       help="the submission; an earlier one is replaced")  # fmt: skip
+    group.add_argument(
+        "--output",
+        type=Path,
+        default=Path("submission.csv"),
+        metavar="CSV",
+        help="the submission; an earlier one is replaced",
+    )
     group.add_argument("--upload", metavar="MESSAGE", help="hand it to the Kaggle client, with this message")
     group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="the competition to upload to")
     options = parser.parse_args(argv)
@@ -152,10 +168,14 @@ def choose_weights(weights, members, method, classes):
         return normalised(weights), "given", None
     name, probabilities, labels = read_held_out(members, classes)
     found = search_weights(method, probabilities, labels)
-    print(wrap(f"weights fitted on {found.rows} rows of {name}: accuracy {found.accuracy:.2%} (cross-fitted), with "
-               f"equal weights {found.equal_accuracy:.2%}; the difference is {100 * found.difference:+.2f} points with "
-               f"a standard error of {100 * found.standard_error:.2f}: {'used' if found.used else 'not used'}",
-               indent=2))  # fmt: skip
+    print(
+        wrap(
+            f"weights fitted on {found.rows} rows of {name}: accuracy {found.accuracy:.2%} (cross-fitted), with "
+            f"equal weights {found.equal_accuracy:.2%}; the difference is {100 * found.difference:+.2f} points with "
+            f"a standard error of {100 * found.standard_error:.2f}: {'used' if found.used else 'not used'}",
+            indent=2,
+        )
+    )
     search = asdict(found) | {"file": name, "weights": found.weights.tolist()}
     return found.weights, "auto" if found.used else "equal", search
 
@@ -167,26 +187,37 @@ def report(record, dataset, train_counts):
     print(f"{rows} rows, {len(record['classes'])} classes, {against}")
     for entry in members[:SHOWN]:
         accuracy = f"  accuracy {entry['accuracy']:.1%}" if "accuracy" in entry else ""
-        print(wrap(f"  weight {entry['weight']:.3f}  agrees with the result {entry['agreement_with_ensemble']:6.1%}"
-                   f"{accuracy}  {entry['name']}", indent=4))  # fmt: skip
+        print(
+            wrap(
+                f"  weight {entry['weight']:.3f}  agrees with the result {entry['agreement_with_ensemble']:6.1%}"
+                f"{accuracy}  {entry['name']}",
+                indent=4,
+            )
+        )
     if len(members) > SHOWN:
         print(f"  ... and {len(members) - SHOWN} more, in the JSON")
     if len(members) > 1:
         agreed = record["agreement"]
-        print(f"all members agree on {agreed['unanimous']:.1%} of the rows, two of them on "
-              f"{agreed['mean_pairwise']:.1%} on average; ties: {record['ties']}")  # fmt: skip
+        print(
+            f"all members agree on {agreed['unanimous']:.1%} of the rows, two of them on "
+            f"{agreed['mean_pairwise']:.1%} on average; ties: {record['ties']}"
+        )
 
     width = max(map(len, record["counts"]))
     for name, count in record["counts"].items():
         train = f"  training {train_counts[name] / sum(train_counts.values()):6.1%}" if train_counts else ""
         print(f"  {name:<{width}} {count:6}  {count / rows:6.1%}{train}")
     for name, found in record["unexpected_counts"].items():
-        print(f"warning: {record['counts'][name]} rows are {name}; training lets expect {found['expected']:.0f} "
-              f"({found['deviations']:+.1f} deviations)")  # fmt: skip
+        print(
+            f"warning: {record['counts'][name]} rows are {name}; training lets expect {found['expected']:.0f} "
+            f"({found['deviations']:+.1f} deviations)"
+        )
     if "score" in record:
         low, high = record["score"]["accuracy_interval"]
-        print(f"accuracy {record['score']['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), "
-              f"macro-F1 {record['score']['macro_f1']:.2%}")  # fmt: skip
+        print(
+            f"accuracy {record['score']['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), "
+            f"macro-F1 {record['score']['macro_f1']:.2%}"
+        )
 
 
 def upload(options):

@@ -44,8 +44,11 @@ def main(argv=None):
     paths, run, folder = find_predictions(options)
     dataset = find_dataset(options, paths, run)
     held_out = read_held_out(paths, dataset)
-    print(f"{len(held_out.rows)} rows of {dataset.folder / held_out.file}, {len(paths)} "
-          f"{'prediction files' if len(paths) > 1 else 'prediction file'}", flush=True)  # fmt: skip
+    print(
+        f"{len(held_out.rows)} rows of {dataset.folder / held_out.file}, {len(paths)} "
+        f"{'prediction files' if len(paths) > 1 else 'prediction file'}",
+        flush=True,
+    )
 
     # What cleanlab says
     given = held_out.rows["label"].map({name: column for column, name in enumerate(dataset.classes)}).to_numpy()
@@ -81,17 +84,26 @@ def parse_options(argv):
     group = parser.add_argument_group("predictions (default: the newest complete run with predictions/oof.csv)")
     source = group.add_mutually_exclusive_group()
     source.add_argument("--run", metavar="RUN", help="a run with predictions/oof.csv: a name below runs/, or a folder")
-    source.add_argument("--predictions", nargs="+", metavar="CSV",
-                        help="files with id, label and prob_<class> columns, one per model or seed")  # fmt: skip
+    source.add_argument(
+        "--predictions",
+        nargs="+",
+        metavar="CSV",
+        help="files with id, label and prob_<class> columns, one per model or seed",
+    )
 
-    group.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER",
-                       help="encoder for cross-validation, where there are no such predictions yet")  # fmt: skip
+    group.add_argument(
+        "--model",
+        default="gbert-base",
+        metavar="NAME_OR_FOLDER",
+        help="encoder for cross-validation, where there are no such predictions yet",
+    )
 
     add_data_options(parser, default=None).description = "default: the dataset, and its columns, of the run"
 
     group = parser.add_argument_group("output")
-    group.add_argument("--output", metavar="DIR",
-                       help="folder (default: label_issues in the run, or here for --predictions)")  # fmt: skip
+    group.add_argument(
+        "--output", metavar="DIR", help="folder (default: label_issues in the run, or here for --predictions)"
+    )
     group.add_argument("--export", choices=KINDS, help="also write the list for this annotation tool")
     return parser.parse_args(argv)
 
@@ -123,8 +135,16 @@ def make_out_of_fold_run(options):
     print(f"no run has out-of-fold predictions yet: making them by {FOLDS}-fold cross-validation")
     print(f"run {RUNS_FOLDER / name}")
     columns = [f"--{key}-column={getattr(options, f'{key}_column')}" for key in ("text", "label", "id")]
-    code = train_ensemble.main.__wrapped__([f"--model={options.model}", f"--data={data}", *columns, "--seeds=1",
-                                f"--folds={FOLDS}", f"--run={RUNS_FOLDER / name}"])  # fmt: skip
+    code = train_ensemble.main.__wrapped__(
+        [
+            f"--model={options.model}",
+            f"--data={data}",
+            *columns,
+            "--seeds=1",
+            f"--folds={FOLDS}",
+            f"--run={RUNS_FOLDER / name}",
+        ]
+    )
     if code:
         raise UserError("the cross-validation did not finish; the same command goes on with it")
     return RUNS_FOLDER / name
@@ -154,14 +174,23 @@ def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts,
         "rows": len(held_out.rows),
         "classes": dataset.classes,
         "agreement": agreement,  # share of the labels that the model predicts: the better it is, the better the list
-        "method": {"cleanlab": version("cleanlab"), "filter": FILTER, "score": SCORE,
-                   "ensemble_weights": ENSEMBLE_WEIGHTS if len(paths) > 1 else None},
+        "method": {
+            "cleanlab": version("cleanlab"),
+            "filter": FILTER,
+            "score": SCORE,
+            "ensemble_weights": ENSEMBLE_WEIGHTS if len(paths) > 1 else None,
+        },
         "issues": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         "label_issues": int(labels.is_issue.sum()),
         "estimated_wrong_share": {"confident": noise.confident_share, "joint": noise.wrong_share},
         "per_class": [
-            {"class": row[1], "rows": int(rows.get(row[1], 0)), "label_issues": int(flagged.get(row[1], 0)),
-             "estimated_wrong_share": row.wrong_share, "estimated_missed_share": row.missed_share}
+            {
+                "class": row[1],
+                "rows": int(rows.get(row[1], 0)),
+                "label_issues": int(flagged.get(row[1], 0)),
+                "estimated_wrong_share": row.wrong_share,
+                "estimated_missed_share": row.missed_share,
+            }
             for row in noise.per_class.itertuples()
         ],
         "overlapping_classes": noise.overlapping.to_dict("records"),
@@ -169,7 +198,7 @@ def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts,
         "near_duplicates": [[named[row] for row in rows] for rows in texts.duplicate_sets],
         "outliers": [row for row, is_outlier in zip(named, texts.is_outlier, strict=True) if is_outlier],
         "broken_texts": [{**row, "reason": reason} for row, reason in zip(named, texts.broken, strict=True) if reason],
-    }  # fmt: skip
+    }
 
 
 def report(summary):

@@ -20,12 +20,20 @@ def parse_arguments(argv):
     """Read the command line; raises UserError for values that cannot be."""
     parser = Parser(__doc__)
     group = parser.add_argument_group("model and run")
-    group.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER",
-                       help="short name (see README), hub id, or local folder")  # fmt: skip
+    group.add_argument(
+        "--model",
+        default="gbert-base",
+        metavar="NAME_OR_FOLDER",
+        help="short name (see README), hub id, or local folder",
+    )
     group.add_argument("--seed", type=number(int, 0, 2**31), default=0, metavar="N", help="draws head, order, dropout")
-    group.add_argument("--run", "--run-name", metavar="NAME_OR_FOLDER",
-                       help="where results go; torchrun takes --run for its own, so write --run-name there "
-                            "(default: runs/<data>-<model>-seed<seed>)")  # fmt: skip
+    group.add_argument(
+        "--run",
+        "--run-name",
+        metavar="NAME_OR_FOLDER",
+        help="where results go; torchrun takes --run for its own, so write --run-name there "
+        "(default: runs/<data>-<model>-seed<seed>)",
+    )
     group.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)

@@ -102,8 +102,14 @@ def main(argv=None):
     folds = f"-{arguments.folds}folds" if arguments.folds else ""
     folder = run_folder(arguments.run or f"{first.dataset.name}-{names}-ensemble{folds}")
     identities = {name: {key: each.config[key] for key in ("model", "recipe")} for name, each in inputs.items()}
-    config = {"script": "train_ensemble.py", "seeds": arguments.seeds, "folds": arguments.folds, "models": identities,
-              "data": first.config["data"], "classes": first.dataset.classes}  # fmt: skip
+    config = {
+        "script": "train_ensemble.py",
+        "seeds": arguments.seeds,
+        "folds": arguments.folds,
+        "models": identities,
+        "data": first.config["data"],
+        "classes": first.dataset.classes,
+    }
     complete = gather(device, open_run(folder, config, arguments.overwrite) if rank == 0 else None)[0]
     if complete:
         say(f"run {folder} is complete; --overwrite trains it again")
@@ -124,8 +130,16 @@ def main(argv=None):
             continue
         alone.say(f"{number} {member.name}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})")
         try:
-            fine_tune(place, each, member.seed, member.train_rows, member.held_out(each), alone, arguments,
-                      say=lambda line, prefix=prefix: alone.say(prefix + line))  # fmt: skip
+            fine_tune(
+                place,
+                each,
+                member.seed,
+                member.train_rows,
+                member.held_out(each),
+                alone,
+                arguments,
+                say=lambda line, prefix=prefix: alone.say(prefix + line),
+            )
         except (UserError, Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:

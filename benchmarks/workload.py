@@ -25,13 +25,28 @@ from common.training.tokens import encode
 
 BERT = {"vocab_size": 31102, "pad_token_id": 0}  # the vocabulary of deepset's German models
 ARCHITECTURES = {
-    "gbert-base": (BertForSequenceClassification, BertConfig, {"hidden_size": 768, "num_hidden_layers": 12,
-                   "num_attention_heads": 12, "intermediate_size": 3072}),
-    "gbert-large": (BertForSequenceClassification, BertConfig, {"hidden_size": 1024, "num_hidden_layers": 24,
-                    "num_attention_heads": 16, "intermediate_size": 4096}),
-    "gelectra-large": (ElectraForSequenceClassification, ElectraConfig, {"embedding_size": 1024, "hidden_size": 1024,
-                       "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}),
-}  # fmt: skip
+    "gbert-base": (
+        BertForSequenceClassification,
+        BertConfig,
+        {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    ),
+    "gbert-large": (
+        BertForSequenceClassification,
+        BertConfig,
+        {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+    ),
+    "gelectra-large": (
+        ElectraForSequenceClassification,
+        ElectraConfig,
+        {
+            "embedding_size": 1024,
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+        },
+    ),
+}
 
 
 class Workload:
@@ -54,8 +69,14 @@ class Workload:
     def model(self, pooling="mean", attention_dropout=0.0, seed=0):
         """The encoder with a fresh head, on the CPU, the same at every call. attention_dropout None: its default."""
         if not self.random_init:
-            return load_model(self.source, self.tokenizer, self.classes, seed=seed, pooling=pooling,
-                              attention_dropout=attention_dropout)  # fmt: skip
+            return load_model(
+                self.source,
+                self.tokenizer,
+                self.classes,
+                seed=seed,
+                pooling=pooling,
+                attention_dropout=attention_dropout,
+            )
         torch.manual_seed(seed)
         kind, config, sizes = ARCHITECTURES[self.random_init]
         dropouts = {} if attention_dropout is None else {"attention_probs_dropout_prob": attention_dropout}
@@ -213,8 +234,9 @@ def add_workload_options(parser, *, model="starter", max_length=512, rows=256):
     parser.add_argument("--random-init", choices=sorted(ARCHITECTURES), help="this architecture with random weights")
     parser.add_argument("--data", default="sample", help="dataset (default: sample)")
     parser.add_argument("--max-length", type=int, default=max_length, help=f"tokens (default: {max_length})")
-    parser.add_argument("--max-train-rows", type=int, default=rows,
-                        help=f"articles, repeated if need be (default: {rows})")  # fmt: skip
+    parser.add_argument(
+        "--max-train-rows", type=int, default=rows, help=f"articles, repeated if need be (default: {rows})"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: auto)")
 
 
@@ -229,6 +251,19 @@ def default_recipe(model, source):
 
 def plain_recipe(batch_size):
     """One epoch of texts that are cut already; all else that costs time is as in the scripts' defaults."""
-    return {"epochs": 1, "batch_size": batch_size, "learning_rate": 2e-5, "head_factor": 10.0, "weight_decay": 0.01,
-            "warmup": 0.1, "max_grad_norm": 1.0, "max_length": 10**6, "long_texts": "head", "label_smoothing": 0.0,
-            "adversarial": 0.0, "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip
+    return {
+        "epochs": 1,
+        "batch_size": batch_size,
+        "learning_rate": 2e-5,
+        "head_factor": 10.0,
+        "weight_decay": 0.01,
+        "warmup": 0.1,
+        "max_grad_norm": 1.0,
+        "max_length": 10**6,
+        "long_texts": "head",
+        "label_smoothing": 0.0,
+        "adversarial": 0.0,
+        "class_weights": "none",
+        "keep": "last",
+        "max_steps": None,
+    }

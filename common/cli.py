@@ -37,9 +37,14 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, doc, arguments="[options]"):
         what, examples, *more = doc.strip("\n").split("\n\n")
         script = re.match(r"\s*python (\S+\.py|-m \S+)", examples)[1]
-        super().__init__(prog=script, usage=f"python %(prog)s {arguments}",
-                         description="\n\n".join([what, *more]), epilog=f"examples:\n{examples}",
-                         formatter_class=_HelpFormatter, allow_abbrev=False)  # fmt: skip
+        super().__init__(
+            prog=script,
+            usage=f"python %(prog)s {arguments}",
+            description="\n\n".join([what, *more]),
+            epilog=f"examples:\n{examples}",
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+        )
 
     def format_help(self):
         usage, what, rest = super().format_help().split("\n\n", 2)
@@ -171,8 +176,10 @@ def number(kind, low=None, high=None, low_open=False):
             raise argparse.ArgumentTypeError(f"{text} is not a finite number")
         too_low = low is not None and (value < low or (low_open and value == low))
         if too_low or (high is not None and value > high):
-            bounds = [f"{'above' if low_open else 'at least'} {low}" if low is not None else "",
-                      f"at most {high}" if high is not None else ""]  # fmt: skip
+            bounds = [
+                f"{'above' if low_open else 'at least'} {low}" if low is not None else "",
+                f"at most {high}" if high is not None else "",
+            ]
             raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(filter(None, bounds))}")
         return value
 
@@ -183,8 +190,9 @@ def number(kind, low=None, high=None, low_open=False):
 def add_data_options(parser, default="gnad10"):
     """Add --data and the column names: the same in every script that reads a dataset."""
     group = parser.add_argument_group("data")
-    group.add_argument("--data", default=default, metavar="NAME_OR_FOLDER",
-                       help="sample, gnad10, kaggle, or a folder with train.csv")  # fmt: skip
+    group.add_argument(
+        "--data", default=default, metavar="NAME_OR_FOLDER", help="sample, gnad10, kaggle, or a folder with train.csv"
+    )
     group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
     add_label_columns(group)
     return group
@@ -193,5 +201,9 @@ def add_data_options(parser, default="gnad10"):
 def add_label_columns(group):
     """Add --label-column and --id-column: for scripts that read labels without texts, too."""
     group.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
-    group.add_argument("--id-column", default="id", metavar="NAME",
-                       help="column with the id; the row number serves where there is none")  # fmt: skip
+    group.add_argument(
+        "--id-column",
+        default="id",
+        metavar="NAME",
+        help="column with the id; the row number serves where there is none",
+    )

@@ -122,8 +122,10 @@ def split_validation(frame, fraction, seed):
     try:
         _, valid = train_test_split(candidates, test_size=fraction, random_state=seed, stratify=labels[candidates])
     except ValueError as error:
-        raise UserError(f"{len(frame)} rows with a validation share of {fraction} leave a class without a row on one "
-                        "side; choose another --valid-fraction (0: no validation) or add rows") from error  # fmt: skip
+        raise UserError(
+            f"{len(frame)} rows with a validation share of {fraction} leave a class without a row on one "
+            "side; choose another --valid-fraction (0: no validation) or add rows"
+        ) from error
     is_valid = np.isin(group, valid)
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
 
@@ -136,8 +138,9 @@ def assign_folds(frame, folds, seed):
     group, labels = _text_groups(frame)
     texts = pd.Series(labels).value_counts().reindex(sorted(set(frame["label"])), fill_value=0)
     if texts.min() < folds:
-        raise UserError(f"class {texts.idxmin()!r}: {texts.min()} distinct texts are too few for {folds} folds; "
-                        "use fewer folds")  # fmt: skip
+        raise UserError(
+            f"class {texts.idxmin()!r}: {texts.min()} distinct texts are too few for {folds} folds; use fewer folds"
+        )
     fold_of_group = np.empty(len(labels), dtype=int)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):

@@ -84,10 +84,17 @@ def draw_ensemble_curve(path, curve, voters):
     sizes = [point["size"] for point in curve]
     means = [100 * point["accuracy"] for point in curve]
     deviations = [100 * point["deviation"] for point in curve]
-    axis.scatter([1] * len(voters), [100 * voter["accuracy"] for voter in voters], color=COLOURS[7], s=18, zorder=3,
-                 label="single models")  # fmt: skip
-    axis.errorbar(sizes, means, yerr=deviations, color=COLOURS[0], marker="o", capsize=3,
-                  label="mean of subsets ± deviation")  # fmt: skip
+    axis.scatter(
+        [1] * len(voters),
+        [100 * voter["accuracy"] for voter in voters],
+        color=COLOURS[7],
+        s=18,
+        zorder=3,
+        label="single models",
+    )
+    axis.errorbar(
+        sizes, means, yerr=deviations, color=COLOURS[0], marker="o", capsize=3, label="mean of subsets ± deviation"
+    )
     axis.set(title="Accuracy of the ensemble", xlabel="members", ylabel="%")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(y=0.15)

@@ -164,8 +164,17 @@ def environment():
         except PackageNotFoundError:
             continue
     repository = Path(__file__).resolve().parent.parent
-    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=repository, text=True,
-                         capture_output=True, check=False) if shutil.which("git") else None  # fmt: skip
+    git = (
+        subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=repository,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if shutil.which("git")
+        else None
+    )
     return {
         "versions": versions,
         "platform": platform.platform(),

@@ -1,7 +1,7 @@
 """Cells that a spreadsheet would run as formulas: guarded on writing, restored on reading."""
 
 # https://owasp.org/www-community/attacks/CSV_Injection, the full-width forms included
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # fmt: skip
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _AMBIGUOUS = (*FORMULA_STARTS, "'")
 
 

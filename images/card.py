@@ -21,8 +21,18 @@ def new_card(width, height):
 
 def round_box(axis, left, bottom, width, height, *, radius=18, face=CARD, edge=EDGE, line=2.0, zorder=1):
     """A box with round corners; all in pixels."""
-    axis.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle=f"round,pad=0,rounding_size={radius}",
-                                  facecolor=face, edgecolor=edge, linewidth=line * SCALE, zorder=zorder))  # fmt: skip
+    axis.add_patch(
+        FancyBboxPatch(
+            (left, bottom),
+            width,
+            height,
+            boxstyle=f"round,pad=0,rounding_size={radius}",
+            facecolor=face,
+            edgecolor=edge,
+            linewidth=line * SCALE,
+            zorder=zorder,
+        )
+    )
 
 
 def write(axis, x, y, text, size, **options):

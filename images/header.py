@@ -33,8 +33,15 @@ def draw_header(predictions):
         dots = places[predictions.labels == name]
         axis.imshow(glow(dots, colour), extent=(0, WIDTH, 0, HEIGHT), origin="lower", aspect="auto", zorder=2)
         axis.scatter(*dots.T, s=58, color=colour, alpha=0.9, edgecolor=CARD, linewidth=0.9, zorder=3)
-        write(axis, *free_spot(np.median(dots, axis=0), places), name, 26, color=INK, zorder=6,
-              path_effects=[withStroke(linewidth=4, foreground=CARD)])  # fmt: skip
+        write(
+            axis,
+            *free_spot(np.median(dots, axis=0), places),
+            name,
+            26,
+            color=INK,
+            zorder=6,
+            path_effects=[withStroke(linewidth=4, foreground=CARD)],
+        )
     axis.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))  # imshow has moved them
     return figure
 

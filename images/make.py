@@ -112,8 +112,16 @@ def photograph(target):
         return
     page = RUN / "label_issues" / "label_issues.html"
     picture = RUN / target.name
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-             "--hide-scrollbars", "--window-size=1200,800", f"--user-data-dir={RUN / 'browser'}"]  # fmt: skip
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--hide-scrollbars",
+        "--window-size=1200,800",
+        f"--user-data-dir={RUN / 'browser'}",
+    ]
     command = [browser, *flags, f"--screenshot={picture}", page.resolve().as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     shrink(picture, target)

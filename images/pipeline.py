@@ -96,5 +96,15 @@ def draw_submission(axis, x, y, rows):
 
 
 def draw_arrow(axis, start, end, colour=INK):
-    axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>,head_width=7,head_length=11", color=colour, zorder=4,
-                                   linewidth=5 * SCALE, shrinkA=0, shrinkB=0))  # fmt: skip
+    axis.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>,head_width=7,head_length=11",
+            color=colour,
+            zorder=4,
+            linewidth=5 * SCALE,
+            shrinkA=0,
+            shrinkB=0,
+        )
+    )

@@ -36,8 +36,11 @@ def small_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     for name, frame, rows in (("train", sample.train, 15), ("test", sample.test, 4)):
         part = frame[frame["label"].isin(CLASSES)].groupby("label").head(rows)
-        write_csv(folder / f"{name}.csv", ["id", "text", "label"],
-                  [[row.id, " ".join(row.text.split()[:30]), row.label] for row in part.itertuples()])  # fmt: skip
+        write_csv(
+            folder / f"{name}.csv",
+            ["id", "text", "label"],
+            [[row.id, " ".join(row.text.split()[:30]), row.label] for row in part.itertuples()],
+        )
     return folder
 
 

@@ -98,18 +98,32 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.cuts[name] -= 1
 
     def _listing(self, api, folder, sha, asked):
-        entries = [{"type": "file", "path": str(path.relative_to(folder)), "size": path.stat().st_size, "oid": sha}
-                   for path in sorted(folder.rglob("*")) if path.is_file()]  # fmt: skip
-        entries += [{"type": "directory", "path": str(path.relative_to(folder)), "size": 0, "oid": sha}
-                    for path in sorted(folder.rglob("*")) if path.is_dir()]  # fmt: skip
+        entries = [
+            {"type": "file", "path": str(path.relative_to(folder)), "size": path.stat().st_size, "oid": sha}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        ]
+        entries += [
+            {"type": "directory", "path": str(path.relative_to(folder)), "size": 0, "oid": sha}
+            for path in sorted(folder.rglob("*"))
+            if path.is_dir()
+        ]
         if api["what"] == "paths-info":
             answer = [entry for entry in entries if entry["path"] in asked["paths"]]
         elif api["what"] == "tree":
             answer = entries
         else:
-            answer = {"id": api["repo"], "sha": sha, "private": False, "gated": False, "disabled": False, "tags": [],
-                      "downloads": 0, "likes": 0,
-                      "siblings": [{"rfilename": e["path"]} for e in entries if e["type"] == "file"]}  # fmt: skip
+            answer = {
+                "id": api["repo"],
+                "sha": sha,
+                "private": False,
+                "gated": False,
+                "disabled": False,
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+                "siblings": [{"rfilename": e["path"]} for e in entries if e["type"] == "file"],
+            }
         self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _error(self, status, code, sha=None):

@@ -18,9 +18,15 @@ from common.cli import Interrupted, Parser, StopSignals, UserError, add_data_opt
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = (
-    "train.py", "train_ensemble.py", "create_ensemble_submission.py", "find_label_issues.py",
-    "create_confusion_matrix.py", "data/gnad10/prepare.py", "data/kaggle/prepare.py", "models/starter/distill.py",
-)  # fmt: skip
+    "train.py",
+    "train_ensemble.py",
+    "create_ensemble_submission.py",
+    "find_label_issues.py",
+    "create_confusion_matrix.py",
+    "data/gnad10/prepare.py",
+    "data/kaggle/prepare.py",
+    "models/starter/distill.py",
+)
 
 
 def ends(error):
@@ -232,8 +238,14 @@ def test_help_shows_defaults(capsys):
         make_parser().parse_args(["--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for shown in ("how often (default: 3)", "draws (default: 0)", "share (default: 0.0)", "most (default: by memory)",
-                  "column with the class (default: label)", "folder with train.csv (default: sample)"):  # fmt: skip
+    for shown in (
+        "how often (default: 3)",
+        "draws (default: 0)",
+        "share (default: 0.0)",
+        "most (default: by memory)",
+        "column with the class (default: label)",
+        "folder with train.csv (default: sample)",
+    ):
         assert shown in text
     for hidden in ("a name (default", "discard (default", "runs (default", "by memory) (default"):
         assert hidden not in text
@@ -249,8 +261,13 @@ def test_help_begins_with_what_the_script_does_and_ends_with_examples(capsys):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_help_of_every_script_fits_a_terminal(script):
-    done = subprocess.run([sys.executable, str(ROOT / script), "--help"], env=os.environ | {"COLUMNS": "80"},
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), "--help"],
+        env=os.environ | {"COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].endswith(".") and lines[1] == "" and lines[2].startswith(f"usage: python {script} ")

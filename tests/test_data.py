@@ -50,12 +50,18 @@ def refusal(name="news", **columns):
 
 
 def test_all_files(folder):
-    make(valid="label,text,id\nWeb,Ein Spiel,v1\n", test="text,id\nEin Tor,t1\nEin Netz,t2\n",
-         sample_submission="id,label\nt1,Web\nt2,Web\n")  # fmt: skip
+    make(
+        valid="label,text,id\nWeb,Ein Spiel,v1\n",
+        test="text,id\nEin Tor,t1\nEin Netz,t2\n",
+        sample_submission="id,label\nt1,Web\nt2,Web\n",
+    )
     dataset = load_dataset("news")
     assert (dataset.name, dataset.folder, dataset.classes) == ("news", Path("news"), ["Sport", "Web"])
-    assert dataset.train.to_dict("list") == {"id": ["a", "b", "c"], "label": ["Sport", "Web", "Sport"],
-                                             "text": ["Tor in Linz", "Neues Handy", "Sieg in Graz"]}  # fmt: skip
+    assert dataset.train.to_dict("list") == {
+        "id": ["a", "b", "c"],
+        "label": ["Sport", "Web", "Sport"],
+        "text": ["Tor in Linz", "Neues Handy", "Sieg in Graz"],
+    }
     assert dataset.valid.to_dict("list") == {"id": ["v1"], "text": ["Ein Spiel"], "label": ["Web"]}
     assert dataset.test.to_dict("list") == {"id": ["t1", "t2"], "text": ["Ein Tor", "Ein Netz"]}
     assert sorted(dataset.fingerprint) == ["sample_submission.csv", "test.csv", "train.csv", "valid.csv"]
@@ -78,8 +84,26 @@ def test_other_column_names(folder):
 
 
 def test_classes_are_sorted_strings_and_any_text_may_be_one(folder):
-    classes = ['"', "10", "9", "=SUMME(A1)", "@x", "A/B\\C", "Alltag", "Recht, Steuern", "alltag", "fold", "id",
-               "label", "prob_id", "text", "zwei\nZeilen", "Ämter", "שלום", "🙂"]  # fmt: skip
+    classes = [
+        '"',
+        "10",
+        "9",
+        "=SUMME(A1)",
+        "@x",
+        "A/B\\C",
+        "Alltag",
+        "Recht, Steuern",
+        "alltag",
+        "fold",
+        "id",
+        "label",
+        "prob_id",
+        "text",
+        "zwei\nZeilen",
+        "Ämter",
+        "שלום",
+        "🙂",
+    ]
     make(train=[["id", "text", "label"], *([n, f"Text {n}", f" {name} "] for n, name in enumerate(reversed(classes)))])
     dataset = load_dataset("news")
     assert dataset.classes == classes == sorted(classes)

@@ -50,8 +50,14 @@ def repositories(tmp_path_factory):
         rows.to_parquet(folder / "datasets" / GNAD / "data" / f"{split}-00000-of-00001.parquet")
     tokenizer = build_tiny_tokenizer([*data["test"]["text"], "Straße für Öl Ärger Übermut"])
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                        intermediate_size=32, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     whole = folder / "models" / GBERT
     BertForMaskedLM(config).save_pretrained(whole)
     tokenizer.save_pretrained(whole)
@@ -84,9 +90,14 @@ def train(tmp_path):
 
     def environment(url):
         inherited = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
-        return inherited | {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1",
-                            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1",
-                            "no_proxy": "127.0.0.1"}  # fmt: skip
+        return inherited | {
+            "HF_ENDPOINT": url,
+            "HF_HOME": str(tmp_path / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
 
     def run(url, *command_lines, **settings):
         command = [sys.executable, "-c", CALLS, json.dumps([[*QUICK, *line] for line in command_lines])]
@@ -141,8 +152,11 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing_half(repositories, train
     sample = ["--data", "sample", "--run"]
     names = ("nobody/nothing", "no/weights", "only/pickle", "evil/pickle", "flaky/weights", "cut/weights", "cut/config")
     with serve(repositories) as hub:
-        hub.cuts = {"flaky/weights/model.safetensors": 1, "cut/weights/model.safetensors": 99,
-                    "cut/config/config.json": 99}  # fmt: skip
+        hub.cuts = {
+            "flaky/weights/model.safetensors": 1,
+            "cut/weights/model.safetensors": 99,
+            "cut/config/config.json": 99,
+        }
         lines = [["--model", name, *sample, name.replace("/", "-")] for name in names]
         answers = dict(zip(names, train(hub.url, *lines), strict=True))
         assert not any("spaces" in path or "discussions" in path for _, path in hub.requests)  # no third party is asked
@@ -167,8 +181,9 @@ def test_a_dataset_that_cannot_be_had(repositories, train, tmp_path):
     command = [sys.executable, "data/gnad10/prepare.py"]
 
     def prepare(url):
-        done = subprocess.run(command, cwd=train.place, env=train.environment(url), text=True, capture_output=True,
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            command, cwd=train.place, env=train.environment(url), text=True, capture_output=True, check=False
+        )
         return done.returncode, done.stderr, None
 
     way_out = "python data/gnad10/prepare.py --from-folder FOLDER"

@@ -101,9 +101,15 @@ def test_twenty_thousand_floats_survive_nine_digits(file):
     assert bits(written) == patterns.tolist()
 
 
-@pytest.mark.parametrize("names", [["id", "label", "fold", "prob_id"], ["a;id;b;c", "x\ty", "d"],
-                                   ['Recht, "Steuern"', "zwei\nZeilen", "cr\rlf\r\nx"],
-                                   ["=1+1", "../../etc", "🙂", "שלום", "prob_"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["id", "label", "fold", "prob_id"],
+        ["a;id;b;c", "x\ty", "d"],
+        ['Recht, "Steuern"', "zwei\nZeilen", "cr\rlf\r\nx"],
+        ["=1+1", "../../etc", "🙂", "שלום", "prob_"],
+    ],
+)
 def test_awkward_class_names(file, names):
     table = make([*names, "1"], names, np.full((len(names) + 1, len(names)), 1 / len(names)), [*names, names[0]])
     write_predictions(file, table)
@@ -167,9 +173,13 @@ def test_predicted_class():
 def test_rows_and_classes_are_matched_by_name(table, data):
     rows = data.draw(st.permutations(range(len(table.ids))))
     columns = data.draw(st.permutations(range(len(table.classes))))
-    mixed = make(table.ids[rows], [table.classes[place] for place in columns], table.probabilities[rows][:, columns],
-                 None if table.labels is None else table.labels[rows],
-                 None if table.folds is None else table.folds[rows])  # fmt: skip
+    mixed = make(
+        table.ids[rows],
+        [table.classes[place] for place in columns],
+        table.probabilities[rows][:, columns],
+        None if table.labels is None else table.labels[rows],
+        None if table.folds is None else table.folds[rows],
+    )
     assert_same(align(mixed, table.ids, table.classes), table)
 
 

@@ -53,8 +53,11 @@ def contents(folder):
 def rows_of(module, split):
     """As many rows of each class as 10kGNAD has; some texts with quotes, umlauts, semicolons."""
     position = ("train", "test").index(split)
-    return [(name, f"{name} {n}: der „Größte“; 'so' heißt es, \"sagt\" er. ")
-            for name, counts in module.ROWS.items() for n in range(counts[position])]  # fmt: skip
+    return [
+        (name, f"{name} {n}: der „Größte“; 'so' heißt es, \"sagt\" er. ")
+        for name, counts in module.ROWS.items()
+        for n in range(counts[position])
+    ]
 
 
 def make_original(module, folder, change=lambda rows: rows):
@@ -71,12 +74,18 @@ def make_hub(module, splits=("train", "test")):
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(module.ROWS))}
     )
-    return datasets.DatasetDict({
-        split: datasets.Dataset.from_dict(
-            {"text": [text for _, text in rows_of(module, split)],
-             "label": [list(module.ROWS).index(label) for label, _ in rows_of(module, split)]}, features=features)
-        for split in splits
-    })  # fmt: skip
+    return datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_dict(
+                {
+                    "text": [text for _, text in rows_of(module, split)],
+                    "label": [list(module.ROWS).index(label) for label, _ in rows_of(module, split)],
+                },
+                features=features,
+            )
+            for split in splits
+        }
+    )
 
 
 def test_the_counts_are_those_of_the_official_split(gnad10):
@@ -169,8 +178,10 @@ def test_existing_files_are_replaced_only_when_asked(kaggle, tmp_path, capsys):
 
 
 def test_other_column_names(kaggle, tmp_path, capsys):
-    archive = make_zip(tmp_path / "c.zip", FILES | {"train.csv": TRAIN.replace("text", "body", 1),
-                                                   "test.csv": TEST.replace("text", "body")})  # fmt: skip
+    archive = make_zip(
+        tmp_path / "c.zip",
+        FILES | {"train.csv": TRAIN.replace("text", "body", 1), "test.csv": TEST.replace("text", "body")},
+    )
     assert "c.zip: train.csv has no column 'text'; it has: id, body, label" in fails(capsys, kaggle, "--zip", archive)
     assert kaggle.main(["--zip", str(archive), "--text-column", "body"]) == 0
 
@@ -263,8 +274,12 @@ def make_client(folder, monkeypatch, body):
 
 def test_from_the_client(kaggle, tmp_path, monkeypatch):
     archive = make_zip(tmp_path / "c.zip")
-    make_client(tmp_path, monkeypatch, f"open({str(tmp_path / 'asked')!r}, 'w').write(' '.join(sys.argv[1:6]))\n"
-                                       f"shutil.copy({str(archive)!r}, sys.argv[6])")  # fmt: skip
+    make_client(
+        tmp_path,
+        monkeypatch,
+        f"open({str(tmp_path / 'asked')!r}, 'w').write(' '.join(sys.argv[1:6]))\n"
+        f"shutil.copy({str(archive)!r}, sys.argv[6])",
+    )
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))

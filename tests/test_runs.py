@@ -52,8 +52,10 @@ def make_run(folder, complete=True, time=None, files=(), config=CONFIG):
 
 def changed(**parts):
     """CONFIG with other values in some of its parts."""
-    return {key: {**value, **parts[key]} if isinstance(value, dict) and key in parts else parts.get(key, value)
-            for key, value in CONFIG.items()}  # fmt: skip
+    return {
+        key: {**value, **parts[key]} if isinstance(value, dict) and key in parts else parts.get(key, value)
+        for key, value in CONFIG.items()
+    }
 
 
 # Which folder
@@ -272,8 +274,14 @@ def test_learning_curves_of_any_log():
     epochs = [{"event": "epoch", "step": 2, "epoch": 1.0, "train_loss": 0.5}]
     scores = {"valid_loss": 0.4, "valid_accuracy": 0.8, "valid_macro_f1": 0.7}
     validated = [{**epochs[0], **scores}]
-    for number, logs in enumerate([{"demo": RECORDS + epochs}, {"demo": RECORDS + validated}, {"demo": []},
-                                   {"$a_{b": RECORDS + validated, "_b": epochs}]):  # fmt: skip
+    for number, logs in enumerate(
+        [
+            {"demo": RECORDS + epochs},
+            {"demo": RECORDS + validated},
+            {"demo": []},
+            {"$a_{b": RECORDS + validated, "_b": epochs},
+        ]
+    ):
         draw_learning_curves(f"curves{number}.png", logs)
         assert Path(f"curves{number}.png").read_bytes().startswith(b"\x89PNG")
 

@@ -81,15 +81,22 @@ def main(argv=None):
             trained[name].append(predictions.predicted == predictions.labels)
 
     result = {
-        "model": Path(arguments.model).name, "data": dataset.name, "share": arguments.share, "folds": arguments.folds,
-        "noise_seed": arguments.noise_seed, "options": recipe,
+        "model": Path(arguments.model).name,
+        "data": dataset.name,
+        "share": arguments.share,
+        "folds": arguments.folds,
+        "noise_seed": arguments.noise_seed,
+        "options": recipe,
         "recipe": read_json(folder / "noisy-seed0" / "config.json")["recipe"],
-        "rows": {"training": len(noisy), "held_out": len(valid),
-                 "flipped": int((noisy["label"] != training["label"]).sum())},
+        "rows": {
+            "training": len(noisy),
+            "held_out": len(valid),
+            "flipped": int((noisy["label"] != training["label"]).sum()),
+        },
         "flags": flags,
         "training": {name: summarise(np.array(hits), np.array(trained["noisy"])) for name, hits in trained.items()},
         "environment": read_json(folder / "noisy-seed0" / "environment.json"),
-    }  # fmt: skip
+    }
     report(result)
     if arguments.json:
         write_json(Path(arguments.json), result)
@@ -98,18 +105,29 @@ def main(argv=None):
 
 def parse_arguments(argv):
     """Our options, and the list of those that the training scripts get."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     share = number(float, 0, 0.9, low_open=True)
     parser.add_argument("--model", default="starter", help="encoder (default: starter)")
     parser.add_argument("--data", default="sample", help="dataset (default: sample)")
     parser.add_argument("--share", type=share, default=0.1, help="of the training labels to flip (default: 0.1)")
     parser.add_argument("--held-out", type=share, default=0.25, help="share of train.csv set aside (default: 0.25)")
-    parser.add_argument("--noise-seed", type=number(int, 0), default=0, metavar="N",
-                        help="draws the rows set aside and the flipped labels (default: 0)")  # fmt: skip
+    parser.add_argument(
+        "--noise-seed",
+        type=number(int, 0),
+        default=0,
+        metavar="N",
+        help="draws the rows set aside and the flipped labels (default: 0)",
+    )
     parser.add_argument("--folds", type=number(int, 2), default=5, help="of the cross-validation (default: 5)")
-    parser.add_argument("--seeds", type=number(int, 1), default=1, metavar="N",
-                        help="trainings on each of the four sets of labels (default: 1)")  # fmt: skip
+    parser.add_argument(
+        "--seeds",
+        type=number(int, 1),
+        default=1,
+        metavar="N",
+        help="trainings on each of the four sets of labels (default: 1)",
+    )
     parser.add_argument("--runs", metavar="FOLDER", help="(default: runs/label_noise-<data>-<model>)")
     parser.add_argument("--json", metavar="FILE", help="record the figures here")
     return parser.parse_known_args(argv)
@@ -167,9 +185,11 @@ def score_flags(listed, out_of_fold, noisy, truth):
         "recall": float(hits.sum() / sum(wrong.values())),
         "precision_among_first": {str(n): float(hits[:n].mean()) for n in first},
         "average_precision": float(average_precision_score(given != right, -found.quality)),  # of all rows
-        "out_of_fold_accuracy": {"noisy": float((found.suggested == given).mean()),
-                                 "clean": float((found.suggested == right).mean())},
-    }  # fmt: skip
+        "out_of_fold_accuracy": {
+            "noisy": float((found.suggested == given).mean()),
+            "clean": float((found.suggested == right).mean()),
+        },
+    }
 
 
 def summarise(hits, noisy):
@@ -198,8 +218,10 @@ def report(result):
     )
     first = ", ".join(f"{share:.1%} of the first {n}" for n, share in flags["precision_among_first"].items())
     print(f"flipped: {first or 'too few flags to tell'}; average precision {flags['average_precision']:.1%}")
-    print(f"out of fold, the model agrees with {flags['out_of_fold_accuracy']['noisy']:.1%} of the noisy labels, "
-          f"{flags['out_of_fold_accuracy']['clean']:.1%} of the clean ones")  # fmt: skip
+    print(
+        f"out of fold, the model agrees with {flags['out_of_fold_accuracy']['noisy']:.1%} of the noisy labels, "
+        f"{flags['out_of_fold_accuracy']['clean']:.1%} of the clean ones"
+    )
     print(f"\n{'trained on':<12}{'accuracy on ' + str(rows['held_out']) + ' rows':>22}{'points against noisy':>32}")
     for name, scores in result["training"].items():
         deviation = "" if scores["deviation"] is None else f" ± {scores['deviation']:.1%}"

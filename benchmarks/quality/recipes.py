@@ -57,9 +57,19 @@ class Candidate:
     max_length: int | None = None  # its own, where the study's is longer
 
 
-TRAINER = {"learning_rate": 5e-5, "epochs": 3, "batch_size": 8, "warmup": 0.0, "weight_decay": 0.0,
-           "head_factor": 1.0, "pooling": "first", "dropout": None, "attention_dropout": None,
-           "label_smoothing": 0.0, "long_texts": "head"}  # fmt: skip
+TRAINER = {
+    "learning_rate": 5e-5,
+    "epochs": 3,
+    "batch_size": 8,
+    "warmup": 0.0,
+    "weight_decay": 0.0,
+    "head_factor": 1.0,
+    "pooling": "first",
+    "dropout": None,
+    "attention_dropout": None,
+    "label_smoothing": 0.0,
+    "long_texts": "head",
+}
 ORIGINAL = TRAINER | {"learning_rate": 2e-5, "epochs": 5, "batch_size": 32, "warmup": 0.06, "weight_decay": 0.01}
 CANDIDATES = {
     DEFAULT: Candidate("the scripts' default"),
@@ -77,8 +87,9 @@ CANDIDATES = {
     "head x10": Candidate("the head learns 10 times as fast", {"head_factor": 10.0}),
     "first token": Candidate("pooling by the first token", {"pooling": "first"}),
     "mean": Candidate("pooling by the mean", {"pooling": "mean"}),
-    "attention pooling": Candidate("pooling by learnt attention", {"pooling": "mean"},
-                                   prepare=techniques.attention_pooling),
+    "attention pooling": Candidate(
+        "pooling by learnt attention", {"pooling": "mean"}, prepare=techniques.attention_pooling
+    ),
     "smoothing 0.1": Candidate("label smoothing", {"label_smoothing": 0.1}),
     "dropout 0.1": Candidate("dropout of hidden states", {"dropout": 0.1}),
     "dropout 0.2": Candidate("more dropout of hidden states", {"dropout": 0.2}),
@@ -88,21 +99,28 @@ CANDIDATES = {
     "class weights": Candidate("rare classes count more", {"class_weights": "balanced"}),
     "layer decay": Candidate("learning rate x 0.9 a layer downwards", step=techniques.LayerDecay),
     "reset 1 layer": Candidate("top layer drawn anew", prepare=lambda model: techniques.reset_top_layers(model, 1)),
-    "further pre-training": Candidate("masked-language modelling on all texts first",
-                                      pretrain=techniques.further_pretraining),
+    "further pre-training": Candidate(
+        "masked-language modelling on all texts first", pretrain=techniques.further_pretraining
+    ),
     "average": Candidate("moving average of the weights (EMA)", step=techniques.Averaged),
     "r-drop": Candidate("R-Drop", step=techniques.RDrop),
     "adversarial": Candidate("adversarial embeddings (FGM)", {"adversarial": 1.0}),
     "token dropout": Candidate("15 % of the tokens masked", step=techniques.TokenDropout),
     "head": Candidate("long texts: the beginning alone", {"long_texts": "head"}),
     "tail": Candidate("long texts: the end alone", {"long_texts": "head"}, texts=techniques.tails),
-    "head+tail": Candidate("long texts: a quarter from the start, the rest from the end", {"long_texts": "head"},
-                           texts=partial(techniques.tails, head_share=0.25)),
-    "windows predicting": Candidate("trained on the beginning, the mean over windows when predicting",
-                                     {"long_texts": "head"}, predict={"long_texts": "windows"}),
+    "head+tail": Candidate(
+        "long texts: a quarter from the start, the rest from the end",
+        {"long_texts": "head"},
+        texts=partial(techniques.tails, head_share=0.25),
+    ),
+    "windows predicting": Candidate(
+        "trained on the beginning, the mean over windows when predicting",
+        {"long_texts": "head"},
+        predict={"long_texts": "windows"},
+    ),
     "windows training": Candidate("trained on windows, predicts from the beginning", predict={"long_texts": "head"}),
     "overlapping windows": Candidate("predicts on full windows, which overlap", overlapping=True),
-}  # fmt: skip
+}
 
 
 def main():
@@ -113,8 +131,13 @@ def main():
     if not arguments.table:
         done = {(run["candidate"], run["repeat"], run["fold"]) for run in runs}
         folds = range(arguments.use_folds or arguments.folds)
-        jobs = [(name, repeat, fold) for repeat in range(arguments.repeats) for name in arguments.candidates
-                for fold in folds if (name, repeat, fold) not in done]  # fmt: skip
+        jobs = [
+            (name, repeat, fold)
+            for repeat in range(arguments.repeats)
+            for name in arguments.candidates
+            for fold in folds
+            if (name, repeat, fold) not in done
+        ]
         path.parent.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(arguments.jobs) as pool, path.open("a") as file:
             waiting = [pool.submit(run, arguments, *job) for job in jobs]
@@ -122,8 +145,11 @@ def main():
                 record = future.result()
                 file.write(json.dumps(record) + "\n")
                 file.flush()
-                print(f"{number}/{len(jobs)} {record['candidate']}, repeat {record['repeat']}, fold {record['fold']}: "
-                      f"{record['accuracy']:.2%}  {record['seconds']:.0f} s", flush=True)  # fmt: skip
+                print(
+                    f"{number}/{len(jobs)} {record['candidate']}, repeat {record['repeat']}, fold {record['fold']}: "
+                    f"{record['accuracy']:.2%}  {record['seconds']:.0f} s",
+                    flush=True,
+                )
         runs = read_runs(path, arguments)
     rows = summarize(runs, arguments)
     print_table(rows)
@@ -157,9 +183,14 @@ def parse_arguments():
 
 def settings(arguments):
     """What must be equal for runs to be compared."""
-    return {"model": Path(arguments.model).name, "data": Path(arguments.data).name,
-            "articles": count_articles(arguments.data), "max_length": arguments.max_length,
-            "folds": arguments.folds, "precision": arguments.precision}  # fmt: skip
+    return {
+        "model": Path(arguments.model).name,
+        "data": Path(arguments.data).name,
+        "articles": count_articles(arguments.data),
+        "max_length": arguments.max_length,
+        "folds": arguments.folds,
+        "precision": arguments.precision,
+    }
 
 
 @cache
@@ -203,15 +234,22 @@ def run(arguments, name, repeat, fold):
         model.fit(texts[train_rows], labels[train_rows])
         correct, loss = model.predict(texts[held_out]) == labels[held_out], None
     else:
-        probabilities = train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out,
-                                          repeat, arguments)  # fmt: skip
+        probabilities = train_and_predict(
+            candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out, repeat, arguments
+        )
         correct = np.array(dataset.classes)[probabilities.argmax(1)] == labels[held_out]
         loss = cross_entropy(labels[held_out], probabilities, dataset.classes)
     return settings(arguments) | {
-        "candidate": name, "repeat": repeat, "fold": fold, "accuracy": float(correct.mean()), "loss": loss,
-        "seconds": round(time.monotonic() - begin, 2), "date": f"{date.today():%Y-%m-%d}",
-        "commit": environment()["commit"], "correct": "".join(str(int(hit)) for hit in correct),
-    }  # fmt: skip
+        "candidate": name,
+        "repeat": repeat,
+        "fold": fold,
+        "accuracy": float(correct.mean()),
+        "loss": loss,
+        "seconds": round(time.monotonic() - begin, 2),
+        "date": f"{date.today():%Y-%m-%d}",
+        "commit": environment()["commit"],
+        "correct": "".join(str(int(hit)) for hit in correct),
+    }
 
 
 def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out, seed, arguments):
@@ -223,8 +261,15 @@ def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, trai
     recipe["max_length"] = min(length, tokenizer.model_max_length)
     numbers = np.array([dataset.classes.index(label) for label in dataset.train["label"]])[train_rows]
     device = open_device(precision=arguments.precision, distributed=False)
-    model = load_model(source, tokenizer, dataset.classes, seed=seed, pooling=recipe["pooling"],
-                       dropout=recipe["dropout"], attention_dropout=recipe["attention_dropout"])  # fmt: skip
+    model = load_model(
+        source,
+        tokenizer,
+        dataset.classes,
+        seed=seed,
+        pooling=recipe["pooling"],
+        dropout=recipe["dropout"],
+        attention_dropout=recipe["attention_dropout"],
+    )
     if candidate.prepare:
         torch.manual_seed(seed)
         candidate.prepare(model)
@@ -237,8 +282,18 @@ def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, trai
     mask = tokenizer.mask_token_id
     techniques.TokenDropout.mask_id = tokenizer.unk_token_id if mask is None else mask
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, train_texts, numbers, recipe, seed, device, evaluate=dict, log=lambda record: None,
-            folder=Path(folder), step_type=candidate.step)  # fmt: skip
+        fit(
+            model,
+            train_texts,
+            numbers,
+            recipe,
+            seed,
+            device,
+            evaluate=dict,
+            log=lambda record: None,
+            folder=Path(folder),
+            step_type=candidate.step,
+        )
     if candidate.overlapping:
         return techniques.predict_overlapping(model, held_texts, device, recipe["max_length"])
     return predict(model, held_texts, device, recipe | candidate.predict)
@@ -259,11 +314,16 @@ def summarize(runs, arguments):
         accuracies = [np.nanmean(row) for row in table if not np.isnan(row).all()]
         of = [record for record in runs if record["candidate"] == name]
         losses = [record["loss"] for record in of if record["loss"] is not None]
-        line = {"candidate": name, "runs": len(of), "accuracy": float(np.mean(accuracies)),
-                "deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-                "loss": float(np.mean(losses)) if losses else None,
-                "seconds": float(np.mean([record["seconds"] for record in of])),
-                "difference": None, "interval": None}  # fmt: skip
+        line = {
+            "candidate": name,
+            "runs": len(of),
+            "accuracy": float(np.mean(accuracies)),
+            "deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+            "loss": float(np.mean(losses)) if losses else None,
+            "seconds": float(np.mean([record["seconds"] for record in of])),
+            "difference": None,
+            "interval": None,
+        }
         if name != DEFAULT and DEFAULT in hits:
             apart = table - hits[DEFAULT]
             if not np.isnan(apart).all():
@@ -287,8 +347,10 @@ def print_table(rows):
             low, high = (100 * bound for bound in row["interval"])
             apart = f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
         loss = "" if row["loss"] is None else f"{row['loss']:.3f}"
-        print(f"| {row['candidate']} | {100 * row['accuracy']:.2f}{deviation} | {apart} | {loss} | "
-              f"{row['seconds']:.0f} | {row['runs']} |")  # fmt: skip
+        print(
+            f"| {row['candidate']} | {100 * row['accuracy']:.2f}{deviation} | {apart} | {loss} | "
+            f"{row['seconds']:.0f} | {row['runs']} |"
+        )
 
 
 def draw(path, rows, arguments):
@@ -304,8 +366,10 @@ def draw(path, rows, arguments):
         axis.plot(100 * row["difference"], place, "o", color=colour, ms=5)
     axis.axvline(0, color="#444444", lw=1)
     axis.set_yticks(range(len(rows)), [row["candidate"] for row in rows])
-    axis.set(title=f"Accuracy against the default: {settings(arguments)['model']}, {arguments.max_length} tokens",
-             xlabel="percentage points, with 95 % interval over the articles")  # fmt: skip
+    axis.set(
+        title=f"Accuracy against the default: {settings(arguments)['model']}, {arguments.max_length} tokens",
+        xlabel="percentage points, with 95 % interval over the articles",
+    )
     axis.grid(axis="y", visible=False)
     save_figure(figure, path)
 

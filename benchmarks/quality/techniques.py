@@ -62,8 +62,13 @@ class LayerDecay(Step):
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 below = 0 if named[id(parameter)] in head else depth.get(id(parameter), len(layers) + 1)
-                groups.append({"params": [parameter], "peak": group["peak"] * self.decay**below,
-                               "weight_decay": group["weight_decay"]})  # fmt: skip
+                groups.append(
+                    {
+                        "params": [parameter],
+                        "peak": group["peak"] * self.decay**below,
+                        "weight_decay": group["weight_decay"],
+                    }
+                )
         self.optimizer = torch.optim.AdamW(groups, lr=recipe["learning_rate"], fused=True)
 
 
@@ -161,8 +166,12 @@ def further_pretraining(model, texts, tokenizer, recipe, seed, epochs=3):
     hide = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     model.train()
     for step, rows in enumerate(batches):
-        batch = hide([{"input_ids": windows.tokens[a:b].tolist()} for a, b in
-                      zip(windows.offsets[rows], windows.offsets[rows + 1], strict=True)])  # fmt: skip
+        batch = hide(
+            [
+                {"input_ids": windows.tokens[a:b].tolist()}
+                for a, b in zip(windows.offsets[rows], windows.offsets[rows + 1], strict=True)
+            ]
+        )
         hidden_tokens = batch["labels"] != -100
         with torch.autocast("cpu", torch.bfloat16, enabled=open_device().precision == "bf16"):
             hidden = model.base_model(batch["input_ids"], batch["attention_mask"])[0][hidden_tokens]

@@ -89,8 +89,9 @@ def main():
     """Measure, print, record and draw; returns the exit code."""
     arguments = parse_arguments()
     device = open_device(arguments.device, arguments.precision, distributed=False)
-    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
-                    arguments.max_train_rows)  # fmt: skip
+    work = Workload(
+        arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
+    )
     rungs = climb(device, choose_path(work.model(), device), arguments.compile)
     runs = {name: [] for name, _ in rungs}
     for repeat in range(arguments.repeats + 1):  # the first round warms up: compilation, memory pools
@@ -103,9 +104,15 @@ def main():
             rate = measured["tokens_per_second"]
             print(f"{repeat or 'warm-up':>7} {name:<50} {rate:>9,.0f} tokens/s", flush=True)
     path = record_path(arguments, "ladder", device)
-    record = {"encoder": encoder_name(arguments), "articles": len(work.texts), "max_length": work.max_length,
-              "batch_size": arguments.batch_size, "repeats": arguments.repeats, "rungs": runs,
-              **about(device)}  # fmt: skip
+    record = {
+        "encoder": encoder_name(arguments),
+        "articles": len(work.texts),
+        "max_length": work.max_length,
+        "batch_size": arguments.batch_size,
+        "repeats": arguments.repeats,
+        "rungs": runs,
+        **about(device),
+    }
     write_json(path, record)
     draw(path.with_suffix(".png"), record)
     print(table(runs), f"\n{path} and .png")
@@ -142,12 +149,26 @@ def measure(work, device, rung, batch_size):
         without.enter_context(mock.patch.object(common.training.loop, "use_word_dropout", lambda model: None))
     reset_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock, without:
-        fit(model, work.encoded, work.labels, plain_recipe(batch_size), 0, device, evaluate=dict,
-            log=lambda record: None, folder=Path(folder), microbatch_tokens=rung.microbatch_tokens,
-            compiled=rung.compiled, step_type=functools.partial(_step, rung))  # fmt: skip
+        fit(
+            model,
+            work.encoded,
+            work.labels,
+            plain_recipe(batch_size),
+            0,
+            device,
+            evaluate=dict,
+            log=lambda record: None,
+            folder=Path(folder),
+            microbatch_tokens=rung.microbatch_tokens,
+            compiled=rung.compiled,
+            step_type=functools.partial(_step, rung),
+        )
     counted = sum(work.encoded.lengths[rows].sum() for rows in deal_batches(len(work.texts), batch_size, 0, 0)[1:])
-    return {"tokens_per_second": float(counted) / (clock.times[-1] - clock.times[0]),
-            "first_step_seconds": clock.times[0], "peak_memory_bytes": peak_memory(device)}  # fmt: skip
+    return {
+        "tokens_per_second": float(counted) / (clock.times[-1] - clock.times[0]),
+        "first_step_seconds": clock.times[0],
+        "peak_memory_bytes": peak_memory(device),
+    }
 
 
 def _step(rung, *arguments):
@@ -184,14 +205,23 @@ def table(runs):
 
 def draw(path, record):
     """Bars from the plain loop at the top to the last rung, with the deviation over the rounds."""
-    runs = {name: spread([run["tokens_per_second"] for run in measured])
-            for name, measured in record["rungs"].items() if measured}  # fmt: skip
+    runs = {
+        name: spread([run["tokens_per_second"] for run in measured])
+        for name, measured in record["rungs"].items()
+        if measured
+    }
     means, deviations = zip(*runs.values(), strict=True)
     figure, axis = plt.subplots(figsize=(9, 0.42 * len(runs) + 1.2), layout="constrained")
     axis.barh(list(runs), means, xerr=deviations, color=COLOURS[0], error_kw={"capsize": 2, "lw": 1})
     for place, mean in enumerate(means):
-        axis.annotate(f"× {mean / means[0]:.2f}", (mean + deviations[place], place), (5, 0), va="center", fontsize=9,
-                      textcoords="offset points")  # fmt: skip
+        axis.annotate(
+            f"× {mean / means[0]:.2f}",
+            (mean + deviations[place], place),
+            (5, 0),
+            va="center",
+            fontsize=9,
+            textcoords="offset points",
+        )
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.margins(x=0.12)

@@ -39,18 +39,36 @@ def main():
         peaks = {}
         for rows in arguments.rows:
             size = write_articles(place / str(rows), rows, arguments.words)
-            seconds, peaks[rows] = measure(place, "train.py", "--model", "tiny", "--data", str(place / str(rows)),
-                                           "--max-steps", str(arguments.steps), "--max-length", "128",
-                                           "--valid-fraction", "0.01", "--run", f"run{rows}")  # fmt: skip
-            print(f"train.py, {rows:,} articles ({size / 1e6:.0f} MB): {seconds:.0f} s, peak memory "
-                  f"{peaks[rows] / 2**20:,.0f} MiB", flush=True)  # fmt: skip
+            seconds, peaks[rows] = measure(
+                place,
+                "train.py",
+                "--model",
+                "tiny",
+                "--data",
+                str(place / str(rows)),
+                "--max-steps",
+                str(arguments.steps),
+                "--max-length",
+                "128",
+                "--valid-fraction",
+                "0.01",
+                "--run",
+                f"run{rows}",
+            )
+            print(
+                f"train.py, {rows:,} articles ({size / 1e6:.0f} MB): {seconds:.0f} s, peak memory "
+                f"{peaks[rows] / 2**20:,.0f} MiB",
+                flush=True,
+            )
         low, high = min(peaks), max(peaks)
         if high > low:
             print(f"  {(peaks[high] - peaks[low]) / (high - low) / 1000:.1f} KB for each article more")
         files = write_members(place, arguments.members)
         seconds, peak = measure(place, "create_ensemble_submission.py", *files)
-        print(f"create_ensemble_submission.py, {len(files)} members of {SUBMISSION_ROWS:,} rows and {len(CLASSES)} "
-              f"classes: {seconds:.1f} s, peak memory {peak / 2**20:,.0f} MiB")  # fmt: skip
+        print(
+            f"create_ensemble_submission.py, {len(files)} members of {SUBMISSION_ROWS:,} rows and {len(CLASSES)} "
+            f"classes: {seconds:.1f} s, peak memory {peak / 2**20:,.0f} MiB"
+        )
     return 0
 
 

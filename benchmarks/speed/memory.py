@@ -57,8 +57,12 @@ def main():
     arguments = parser.parse_args()
     if not arguments.check:
         print(f"Estimated, not measured. {GPU.precision}, texts of {LENGTH} tokens; (tokens of a microbatch)")
-        print(markdown_table(["", "weights", "one text at a time", *(f"{size} GB" for size in SIZES)],
-                             [estimate_row(name) for name in ARCHITECTURES]))  # fmt: skip
+        print(
+            markdown_table(
+                ["", "weights", "one text at a time", *(f"{size} GB" for size in SIZES)],
+                [estimate_row(name) for name in ARCHITECTURES],
+            )
+        )
         return 0
     record = {"tokens": CHECK_TOKENS, **SMALL, **about(open_device("cpu", distributed=False))}
     rows = []
@@ -117,13 +121,25 @@ def measure(device, tokens):
     torch.manual_seed(0)
     model = BertForSequenceClassification(BertConfig(vocab_size=1000, attention_probs_dropout_prob=0.0, **SMALL))
     texts = 2 * tokens // LENGTH
-    encoded = Encoded(np.random.default_rng(0).integers(5, 1000, texts * LENGTH).astype(np.int32),
-                      np.arange(texts + 1, dtype=np.int64) * LENGTH)  # fmt: skip
+    encoded = Encoded(
+        np.random.default_rng(0).integers(5, 1000, texts * LENGTH).astype(np.int32),
+        np.arange(texts + 1, dtype=np.int64) * LENGTH,
+    )
     reset_peak_memory(device)
     before = memory_in_use()
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, encoded, np.zeros(texts, dtype=np.int64), plain_recipe(tokens // LENGTH), 0, device, evaluate=dict,
-            log=lambda record: None, folder=Path(folder), microbatch_tokens=tokens)  # fmt: skip
+        fit(
+            model,
+            encoded,
+            np.zeros(texts, dtype=np.int64),
+            plain_recipe(tokens // LENGTH),
+            0,
+            device,
+            evaluate=dict,
+            log=lambda record: None,
+            folder=Path(folder),
+            microbatch_tokens=tokens,
+        )
     peak = peak_memory(device)
     return None if peak is None or before is None else peak - before
 

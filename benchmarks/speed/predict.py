@@ -37,8 +37,9 @@ def main():
     """Measure, print and record; returns the exit code."""
     arguments = parse_arguments()
     device = open_device(arguments.device, distributed=False)
-    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
-                    arguments.max_train_rows)  # fmt: skip
+    work = Workload(
+        arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
+    )
     model = work.model()
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
@@ -52,9 +53,7 @@ def main():
         scores = classify(work.texts, batch_size=batch_size, truncation=True, max_length=work.max_length)
         return in_class_order(scores, work.classes)
 
-    columns = {"ours": ours} | {
-        f"pipeline, batch_size={size}": lambda size=size: theirs(size) for size in BATCH_SIZES
-    }  # fmt: skip
+    columns = {"ours": ours} | {f"pipeline, batch_size={size}": lambda size=size: theirs(size) for size in BATCH_SIZES}
     rates, probabilities = {name: [] for name in columns}, {}
     for repeat in range(arguments.repeats + 1):
         for name, column in columns.items():
@@ -66,9 +65,16 @@ def main():
                 rates[name].append(rate)
             print(f"{repeat or 'warm-up':>7} {name:<24} {rate:8.2f} articles/s", flush=True)
     differences = {name: float(np.abs(given - probabilities["ours"]).max()) for name, given in probabilities.items()}
-    record = {"encoder": encoder_name(arguments), "articles": len(work.texts), "max_length": work.max_length,
-              "repeats": arguments.repeats, "articles_per_second": rates, "largest_difference": differences,
-              "spread_of_probabilities": float(probabilities["ours"].std(axis=0).max()), **about(device)}  # fmt: skip
+    record = {
+        "encoder": encoder_name(arguments),
+        "articles": len(work.texts),
+        "max_length": work.max_length,
+        "repeats": arguments.repeats,
+        "articles_per_second": rates,
+        "largest_difference": differences,
+        "spread_of_probabilities": float(probabilities["ours"].std(axis=0).max()),
+        **about(device),
+    }
     path = record_path(arguments, "predict-speed", device)
     write_json(path, record)
     mean = spread(rates["ours"])[0]

@@ -36,8 +36,11 @@ from common.training.loop import fit
 from common.training.tokens import Encoded, deal_batches
 
 BATCH_SIZE = 16
-CASES = {"one process, one thread": (1, 1), "one process, two threads": (1, 2),
-         "two processes, one thread each": (2, 1)}  # fmt: skip
+CASES = {
+    "one process, one thread": (1, 1),
+    "one process, two threads": (1, 2),
+    "two processes, one thread each": (2, 1),
+}
 
 
 def main():
@@ -46,16 +49,24 @@ def main():
     if arguments.worker:
         return work_in_process(arguments)
     device = open_device(arguments.device, arguments.precision, distributed=False)
-    record = {"encoder": encoder_name(arguments), "max_length": arguments.max_length, "precision": device.precision,
-              "repeats": arguments.repeats, "processes": {}, **about(device)}  # fmt: skip
+    record = {
+        "encoder": encoder_name(arguments),
+        "max_length": arguments.max_length,
+        "precision": device.precision,
+        "repeats": arguments.repeats,
+        "processes": {},
+        **about(device),
+    }
     if device.device.type == "cpu":
         record["processes"] = measure_processes(arguments)
         rows = [[name, plus_minus(rates)] for name, rates in record["processes"].items()]
         print(markdown_table(["", "tokens/s"], rows), "\n")
     lengths, counts = ([int(n) for n in given.split(",")] for given in (arguments.lengths, arguments.rows))
     work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length, max(counts))
-    by_length = {n: (of_length(work.encoded, n, arguments.length_rows), np.resize(work.labels, arguments.length_rows))
-                 for n in lengths}  # fmt: skip
+    by_length = {
+        n: (of_length(work.encoded, n, arguments.length_rows), np.resize(work.labels, arguments.length_rows))
+        for n in lengths
+    }
     by_rows = {n: (work.encoded.take(range(n)), work.labels[:n]) for n in counts}
     for name, cases in (("length", by_length), ("rows", by_rows)):
         record[name] = measure_epochs(work, device, cases, arguments.repeats)
@@ -92,8 +103,13 @@ def measure_processes(arguments):
         for name, (processes, threads) in CASES.items():
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
             torchrun += ["-m", "benchmarks.speed.scaling"]
-            done = subprocess.run([*torchrun, *sys.argv[1:], "--worker"], stdout=subprocess.PIPE, text=True,
-                                  env={**os.environ, "OMP_NUM_THREADS": str(threads)}, check=True)  # fmt: skip
+            done = subprocess.run(
+                [*torchrun, *sys.argv[1:], "--worker"],
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                check=True,
+            )
             rates[name].append(json.loads(done.stdout.splitlines()[-1])["tokens_per_second"])
             print(f"{name:<32} {rates[name][-1]:>9,.0f} tokens/s", flush=True)
     return rates
@@ -102,8 +118,9 @@ def measure_processes(arguments):
 def work_in_process(arguments):
     """One process of a torchrun: trains an epoch with the others, and the main one prints the rate."""
     device = open_device(arguments.device, arguments.precision)
-    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
-                    arguments.max_train_rows)  # fmt: skip
+    work = Workload(
+        arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
+    )
     gather(device, None)  # all are ready
     rate, _ = train_epoch(work, device, work.encoded, work.labels)
     device.say(json.dumps({"tokens_per_second": rate}))
@@ -126,8 +143,17 @@ def train_epoch(work, device, texts, labels):
     """Tokens per second after the first step, which warms up; and the seconds of the whole epoch."""
     model = work.model()
     with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock:
-        fit(model, texts, labels, plain_recipe(BATCH_SIZE), 0, device, evaluate=dict, log=lambda record: None,
-            folder=Path(folder))  # fmt: skip
+        fit(
+            model,
+            texts,
+            labels,
+            plain_recipe(BATCH_SIZE),
+            0,
+            device,
+            evaluate=dict,
+            log=lambda record: None,
+            folder=Path(folder),
+        )
     counted = sum(texts.lengths[rows].sum() for rows in deal_batches(len(labels), BATCH_SIZE, 0, 0)[1:])
     return float(counted) / (clock.times[-1] - clock.times[0]), clock.times[-1]
 
@@ -146,8 +172,13 @@ def draw(path, record):
         slope = (x * means).sum() / (x * x).sum()
         axis.plot([0, x.max()], [0, slope * x.max()], color=COLOURS[7], ls="--", lw=1, label="proportional")
         axis.errorbar(x, means, yerr=deviations, color=COLOURS[0], marker="o", ms=5, ls="", capsize=3, label="measured")
-        axis.set(title=title, xlabel={"length": "tokens per article", "rows": "articles"}[name],
-                 ylabel="seconds per epoch", xlim=(0, None), ylim=(0, None))  # fmt: skip
+        axis.set(
+            title=title,
+            xlabel={"length": "tokens per article", "rows": "articles"}[name],
+            ylabel="seconds per epoch",
+            xlim=(0, None),
+            ylim=(0, None),
+        )
         axis.legend(frameon=False)
     figure.supxlabel(f"{record['encoder']}, {record['precision']}, {record['device']}, {record['date']}", fontsize=8)
     save_figure(figure, path)

@@ -33,9 +33,13 @@ def main():
     arguments = parse_arguments()
     device = open_device(arguments.device, arguments.precision, distributed=False)
     path = Path(arguments.results)
-    settings = {"encoder": encoder_name(arguments), "data": Path(arguments.data).name,
-                "max_length": arguments.max_length, "our_precision": device.precision,
-                "trainer_epochs": arguments.trainer_epochs}  # fmt: skip
+    settings = {
+        "encoder": encoder_name(arguments),
+        "data": Path(arguments.data).name,
+        "max_length": arguments.max_length,
+        "our_precision": device.precision,
+        "trainer_epochs": arguments.trainer_epochs,
+    }
     runs = read_runs(path, settings)
     if not arguments.table:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,8 +51,11 @@ def main():
                 record = settings | {"who": who, "seed": seed, "epochs": epochs, **about(device)}
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record) + "\n")
-                print(f"{who} seed {seed}: " + ", ".join(f"{epoch['accuracy']:.1%} after {epoch['seconds']:.0f} s"
-                                                         for epoch in epochs), flush=True)  # fmt: skip
+                print(
+                    f"{who} seed {seed}: "
+                    + ", ".join(f"{epoch['accuracy']:.1%} after {epoch['seconds']:.0f} s" for epoch in epochs),
+                    flush=True,
+                )
         runs = read_runs(path, settings)
     print(table(runs))
     return 0
@@ -105,8 +112,15 @@ def train_ours(arguments, device, seed):
     """Our loop with the scripts' defaults; returns [{"seconds", "accuracy"}] by epoch."""
     task = Task(arguments, seed)
     recipe = default_recipe(arguments.model, task.source) | {"max_length": task.max_length}
-    model = load_model(task.source, task.tokenizer, task.dataset.classes, seed=seed, pooling=recipe["pooling"],
-                       dropout=recipe["dropout"], attention_dropout=recipe["attention_dropout"])  # fmt: skip
+    model = load_model(
+        task.source,
+        task.tokenizer,
+        task.dataset.classes,
+        seed=seed,
+        pooling=recipe["pooling"],
+        dropout=recipe["dropout"],
+        attention_dropout=recipe["attention_dropout"],
+    )
     epochs, validating = [], 0.0
 
     def evaluate():
@@ -120,24 +134,43 @@ def train_ours(arguments, device, seed):
 
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        fit(model, task.train, task.train_labels, recipe, seed, device, evaluate=evaluate, log=lambda record: None,
-            folder=Path(folder))  # fmt: skip
+        fit(
+            model,
+            task.train,
+            task.train_labels,
+            recipe,
+            seed,
+            device,
+            evaluate=evaluate,
+            log=lambda record: None,
+            folder=Path(folder),
+        )
     return epochs
 
 
 def train_trainer(arguments, device, seed):
     """Trainer with its defaults; returns [{"seconds", "accuracy"}] of its last epoch."""
     task = Task(arguments, seed)
-    model = load_model(task.source, task.tokenizer, task.dataset.classes, seed=seed, pooling="first",
-                       attention_dropout=None)  # fmt: skip
+    model = load_model(
+        task.source, task.tokenizer, task.dataset.classes, seed=seed, pooling="first", attention_dropout=None
+    )
     cut = cut_heads(task.train, task.max_length)
-    rows = [{"input_ids": cut.tokens[a:b].tolist(), "labels": int(label)} for a, b, label in
-            zip(cut.offsets, cut.offsets[1:], task.train_labels, strict=False)]  # fmt: skip
+    rows = [
+        {"input_ids": cut.tokens[a:b].tolist(), "labels": int(label)}
+        for a, b, label in zip(cut.offsets, cut.offsets[1:], task.train_labels, strict=False)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        settings = TrainingArguments(folder, num_train_epochs=arguments.trainer_epochs, seed=seed, save_strategy="no",
-                                     report_to="none", disable_tqdm=True, logging_strategy="no",
-                                     use_cpu=device.device.type == "cpu")  # fmt: skip
+        settings = TrainingArguments(
+            folder,
+            num_train_epochs=arguments.trainer_epochs,
+            seed=seed,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            use_cpu=device.device.type == "cpu",
+        )
         trainer = Trainer(model, settings, train_dataset=rows, data_collator=DataCollatorWithPadding(task.tokenizer))
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -161,11 +194,27 @@ def table(runs):
         reached = seconds_to(ours, theirs["accuracy"])
         if reached is not None:
             ratios.append(theirs["seconds"] / reached)
-        rows.append([seed, f"{theirs['accuracy']:.1%}", f"{theirs['seconds']:.0f}",
-                     "not reached" if reached is None else f"{reached:.0f}", f"{ours[-1]['accuracy']:.1%}",
-                     f"{ours[-1]['seconds']:.0f}"])  # fmt: skip
-    text = markdown_table(["seed", "Trainer's accuracy", "its seconds", "ours: seconds until then",
-                           "accuracy in the end", "seconds in the end"], rows)  # fmt: skip
+        rows.append(
+            [
+                seed,
+                f"{theirs['accuracy']:.1%}",
+                f"{theirs['seconds']:.0f}",
+                "not reached" if reached is None else f"{reached:.0f}",
+                f"{ours[-1]['accuracy']:.1%}",
+                f"{ours[-1]['seconds']:.0f}",
+            ]
+        )
+    text = markdown_table(
+        [
+            "seed",
+            "Trainer's accuracy",
+            "its seconds",
+            "ours: seconds until then",
+            "accuracy in the end",
+            "seconds in the end",
+        ],
+        rows,
+    )
     if ratios:
         text += f"\n\nreached in {len(ratios)} of {len(rows)} seeds, there {plus_minus(ratios, 1)} times as fast"
     return text

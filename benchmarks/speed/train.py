@@ -43,12 +43,18 @@ def main():
     """Measure and print; returns the exit code."""
     arguments = parse_arguments()
     device = open_device(arguments.device, arguments.precision, distributed=False)
-    chosen = arguments.columns.split(",") if arguments.columns else [
-        name for name in COLUMNS
-        if name != "ours_fp32" or (device.device.type == "cpu" and device.precision != "fp32")
-    ]  # fmt: skip
-    work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length,
-                    arguments.max_train_rows)  # fmt: skip
+    chosen = (
+        arguments.columns.split(",")
+        if arguments.columns
+        else [
+            name
+            for name in COLUMNS
+            if name != "ours_fp32" or (device.device.type == "cpu" and device.precision != "fp32")
+        ]
+    )
+    work = Workload(
+        arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
+    )
     compiled = wants_compile(arguments.compile, device, work.model(), int(work.encoded.lengths.sum()) * 10)
     devices = {"ours": device, "ours_fp32": replace(device, precision="fp32")}
     rates = {name: matmul_rate(devices[name]) for name in chosen if name in devices}
@@ -61,15 +67,24 @@ def main():
                 measured = time_trainer(work, device, arguments, tuned=name == "tuned_trainer")
             if repeat:
                 runs[name].append(measured)
-            print(f"{repeat or 'warm-up':>7} {name:<14} {measured['tokens_per_second']:>10,.0f} tokens/s  "
-                  f"{measured['seconds']:.1f} s  first step {measured['first_step_seconds']:.1f} s",
-                  flush=True)  # fmt: skip
+            print(
+                f"{repeat or 'warm-up':>7} {name:<14} {measured['tokens_per_second']:>10,.0f} tokens/s  "
+                f"{measured['seconds']:.1f} s  first step {measured['first_step_seconds']:.1f} s",
+                flush=True,
+            )
     result = {
-        "encoder": encoder_name(arguments), "articles": len(work.texts), "tokens": int(work.encoded.lengths.sum()),
-        "max_length": work.max_length, "batch_size": arguments.batch_size, "pooling": arguments.pooling,
-        "repeats": arguments.repeats, "compiled": compiled,
+        "encoder": encoder_name(arguments),
+        "articles": len(work.texts),
+        "tokens": int(work.encoded.lengths.sum()),
+        "max_length": work.max_length,
+        "batch_size": arguments.batch_size,
+        "pooling": arguments.pooling,
+        "repeats": arguments.repeats,
+        "compiled": compiled,
         **summarize(runs, rates, {name: devices[name].precision for name in rates}),
-        "runs": runs, **about(device)}  # fmt: skip
+        "runs": runs,
+        **about(device),
+    }
     print(json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=2))
     print(*final_lines(result, chosen), sep="\n")
     if arguments.json:
@@ -102,26 +117,53 @@ def time_ours(work, device, arguments, compiled):
     model = work.model(arguments.pooling)
     reset_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
-        outcome = fit(model, work.encoded, work.labels, plain_recipe(arguments.batch_size), 0, device, evaluate=dict,
-                      log=lambda record: None, folder=Path(folder), compiled=compiled)  # fmt: skip
-    return _figures(work, clock, device) | {"operations": work.operations(model),
-                                            "microbatch_tokens": outcome.microbatch_tokens}  # fmt: skip
+        outcome = fit(
+            model,
+            work.encoded,
+            work.labels,
+            plain_recipe(arguments.batch_size),
+            0,
+            device,
+            evaluate=dict,
+            log=lambda record: None,
+            folder=Path(folder),
+            compiled=compiled,
+        )
+    return _figures(work, clock, device) | {
+        "operations": work.operations(model),
+        "microbatch_tokens": outcome.microbatch_tokens,
+    }
 
 
 def time_trainer(work, device, arguments, tuned):
     """One epoch by transformers.Trainer on the same articles and weights."""
     model = work.model(pooling="first", attention_dropout=None)
-    rows = [{"input_ids": work.encoded.tokens[a:b].tolist(), "labels": int(label)} for a, b, label in
-            zip(work.encoded.offsets, work.encoded.offsets[1:], work.labels, strict=False)]  # fmt: skip
+    rows = [
+        {"input_ids": work.encoded.tokens[a:b].tolist(), "labels": int(label)}
+        for a, b, label in zip(work.encoded.offsets, work.encoded.offsets[1:], work.labels, strict=False)
+    ]
     gpu = device.device.type == "cuda"
     options = {}
     if tuned:
-        options = {"per_device_train_batch_size": arguments.batch_size, "optim": "adamw_torch_fused",
-                   "train_sampling_strategy": "group_by_length", "bf16": gpu, "torch_compile": gpu}  # fmt: skip
+        options = {
+            "per_device_train_batch_size": arguments.batch_size,
+            "optim": "adamw_torch_fused",
+            "train_sampling_strategy": "group_by_length",
+            "bf16": gpu,
+            "torch_compile": gpu,
+        }
     reset_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
-        settings = TrainingArguments(folder, num_train_epochs=1, save_strategy="no", report_to="none",
-                                     disable_tqdm=True, logging_strategy="no", use_cpu=not gpu, **options)  # fmt: skip
+        settings = TrainingArguments(
+            folder,
+            num_train_epochs=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            use_cpu=not gpu,
+            **options,
+        )
         trainer = Trainer(model, settings, train_dataset=rows, data_collator=DataCollatorWithPadding(work.tokenizer))
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -131,8 +173,12 @@ def time_trainer(work, device, arguments, tuned):
 def _figures(work, clock, device):
     synchronize(device)
     seconds = time.perf_counter() - clock.begin
-    return {"seconds": seconds, "first_step_seconds": clock.times[0], "peak_memory_bytes": peak_memory(device),
-            "tokens_per_second": float(work.encoded.lengths.sum()) / seconds}  # fmt: skip
+    return {
+        "seconds": seconds,
+        "first_step_seconds": clock.times[0],
+        "peak_memory_bytes": peak_memory(device),
+        "tokens_per_second": float(work.encoded.lengths.sum()) / seconds,
+    }
 
 
 def summarize(runs, rates, precisions):
@@ -174,8 +220,10 @@ def final_lines(result, columns):
         prefix = "" if name == "ours" else f"{name}_"
         if f"{prefix}precision" not in result:
             continue
-        line = (f"{name} ({result[prefix + 'precision']}): {result[prefix + 'tokens_per_second']:,.0f} tokens/s, "
-                f"{result[prefix + 'fraction_of_matmul_rate']:.2f} of the matrix-product rate")  # fmt: skip
+        line = (
+            f"{name} ({result[prefix + 'precision']}): {result[prefix + 'tokens_per_second']:,.0f} tokens/s, "
+            f"{result[prefix + 'fraction_of_matmul_rate']:.2f} of the matrix-product rate"
+        )
         for other, words in (("trainer", "Trainer"), ("tuned_trainer", "the tuned Trainer")):
             key = f"{prefix}speedup_over_{other}"
             if key in result:

@@ -59,8 +59,14 @@ def draw_per_class(table, title):
     rows = np.arange(len(table))
     height, size, font = (0.36, 45, 10) if len(table) <= 30 else (0.2, 25, 7.5)
     figure, axis = plt.subplots(figsize=(8, 1.5 + height * len(table)), layout="constrained")
-    axis.hlines(rows, table[["precision", "recall"]].min(axis=1), table[["precision", "recall"]].max(axis=1),
-                color=LIGHT_GREY, lw=2.5, zorder=1)  # fmt: skip
+    axis.hlines(
+        rows,
+        table[["precision", "recall"]].min(axis=1),
+        table[["precision", "recall"]].max(axis=1),
+        color=LIGHT_GREY,
+        lw=2.5,
+        zorder=1,
+    )
     markers = {"precision": ("<", COLOURS[0]), "recall": (">", COLOURS[1]), "f1": ("o", "black")}
     for name, (marker, colour) in markers.items():
         label = "F1" if name == "f1" else name
@@ -89,13 +95,25 @@ def draw_reliability(table, error, title, recalibrated=None):
     low, high = np.array(bounds).T
     axis.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="perfect calibration")
     axis.errorbar(
-        table["confidence"], table["accuracy"], fmt="o", color=COLOURS[0], capsize=2, ms=6,
+        table["confidence"],
+        table["accuracy"],
+        fmt="o",
+        color=COLOURS[0],
+        capsize=2,
+        ms=6,
         yerr=[np.maximum(table["accuracy"] - low, 0), np.maximum(high - table["accuracy"], 0)],
         label="predictions, 95% interval",
-    )  # fmt: skip
+    )
     if recalibrated is not None:
-        axis.plot(recalibrated["confidence"], recalibrated["accuracy"], "s", ms=5, mfc="none", color=COLOURS[1],
-                  label="with fitted temperature")  # fmt: skip
+        axis.plot(
+            recalibrated["confidence"],
+            recalibrated["accuracy"],
+            "s",
+            ms=5,
+            mfc="none",
+            color=COLOURS[1],
+            label="with fitted temperature",
+        )
     axis.set(ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
     histogram.bar(table["low"], table["rows"], width=table["high"] - table["low"], align="edge", color=COLOURS[0])
     histogram.set(xlabel="confidence (highest probability)", ylabel="rows")
@@ -132,8 +150,9 @@ def draw_comparison(counts, f1_scores, names, difference, classes, order):
 
     per_class, overall = lower.subplots(1, 2, width_ratios=[1.25, 1])
     _draw_f1_pairs(per_class, [scores[shown] for scores in f1_scores], [classes[position] for position in shown])
-    per_class.set_title("F1 (● A, ○ B)" + (f", {len(shown)} largest gaps" if len(shown) < len(classes) else ""),
-                        fontsize=11)  # fmt: skip
+    per_class.set_title(
+        "F1 (● A, ○ B)" + (f", {len(shown)} largest gaps" if len(shown) < len(classes) else ""), fontsize=11
+    )
     _draw_differences(overall, difference["this_minus_other"])
     overall.set_title(f"A minus B (McNemar's test: p = {difference['mcnemar']['p_value']:.2g})", fontsize=11)
     return figure
@@ -182,12 +201,21 @@ def _matrix(axis, counts, classes, order, with_counts):
         percent = f"{100 * shares[place]:.0f}" if shares[place] >= 0.005 else "<1"
         texts[place] = f"{counts[place]:,}\n{percent}%" if with_counts else percent
     sns.heatmap(
-        shares, ax=axis, cmap="Blues", square=True, cbar=False, xticklabels=False, yticklabels=False,
+        shares,
+        ax=axis,
+        cmap="Blues",
+        square=True,
+        cbar=False,
+        xticklabels=False,
+        yticklabels=False,
         # a root, so that one in a hundred still shows; a steeper one for cells too small for numbers
         norm=PowerNorm(1 / 2 if annotated else 1 / 3, vmin=0, vmax=1),
-        annot=texts if annotated else None, fmt="", annot_kws={"fontsize": 12 if len(classes) <= 4 else 9},
-        linewidths=0.8 if annotated else 0.1 if with_counts else 0, linecolor="#e6e6e6",
-    )  # fmt: skip
+        annot=texts if annotated else None,
+        fmt="",
+        annot_kws={"fontsize": 12 if len(classes) <= 4 else 9},
+        linewidths=0.8 if annotated else 0.1 if with_counts else 0,
+        linecolor="#e6e6e6",
+    )
     axis.set_facecolor("#e6e6e6")
 
 

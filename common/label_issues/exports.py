@@ -114,8 +114,10 @@ def _argilla(review):
         "vectors": [],
     }
     # In ASCII, with \u escapes: Argilla opens both in the encoding of the system, which need not be UTF-8
-    return {"argilla_records.json": json.dumps(records, indent=2) + "\n",
-            "argilla_settings.json": json.dumps(settings, indent=2) + "\n"}  # fmt: skip
+    return {
+        "argilla_records.json": json.dumps(records, indent=2) + "\n",
+        "argilla_settings.json": json.dumps(settings, indent=2) + "\n",
+    }
 
 
 def _doccano(review):

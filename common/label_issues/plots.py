@@ -19,8 +19,16 @@ def draw_joint(joint, rows, classes):
     side = min(max(4.5, 0.62 * len(classes) + 2), 18)
     figure, axis = plt.subplots(figsize=(side + 1.5, side))
     diagonal = np.eye(len(classes), dtype=bool)
-    shared = {"ax": axis, "square": True, "linewidths": 0.5, "linecolor": "white", "fmt": ".0f", "annot": numbered,
-              "xticklabels": classes, "yticklabels": classes}  # fmt: skip
+    shared = {
+        "ax": axis,
+        "square": True,
+        "linewidths": 0.5,
+        "linecolor": "white",
+        "fmt": ".0f",
+        "annot": numbered,
+        "xticklabels": classes,
+        "yticklabels": classes,
+    }
     highest = max(1.0, float(np.where(diagonal, 0, estimated).max()))
     bar = {"label": "estimated rows, labels disagree", "shrink": 0.7}
     sns.heatmap(estimated, mask=diagonal, cmap="OrRd", vmin=0, vmax=highest, cbar_kws=bar, **shared)
@@ -37,8 +45,12 @@ def draw_quality(quality, is_issue):
     looks = {"bins": np.linspace(0, 1, 41), "edgecolor": "white", "linewidth": 0.4}
     axis.hist(quality, color=COLOURS[0], label=f"all rows ({len(quality):,})", **looks)
     axis.hist(quality[is_issue], color=COLOURS[3], label=f"label issues ({int(is_issue.sum()):,})", **looks)
-    axis.set(title="Label quality", xlabel="label quality: probability of the given label, out of fold",
-             ylabel="rows (root scale)", xlim=(0, 1))  # fmt: skip
+    axis.set(
+        title="Label quality",
+        xlabel="label quality: probability of the given label, out of fold",
+        ylabel="rows (root scale)",
+        xlim=(0, 1),
+    )
     axis.set_yscale(
         "function", functions=(np.sqrt, np.square)
     )  # a few wrong labels stay visible beside many right ones

@@ -10,9 +10,16 @@ from common.spreadsheets import guard
 from common.tables import csv_writer
 
 COLUMNS = (
-    "rank", "id", "given_label", "suggested_label", "label_quality", "given_probability", "suggested_probability",
-    "issue", "text",
-)  # fmt: skip
+    "rank",
+    "id",
+    "given_label",
+    "suggested_label",
+    "label_quality",
+    "given_probability",
+    "suggested_probability",
+    "issue",
+    "text",
+)
 ISSUES = {
     "label": "label probably wrong",
     "duplicate_other_label": "near-duplicate with another label",

@@ -106,9 +106,14 @@ def search_weights(method, probabilities, labels, seed=0):
     difference = float(gains.mean())
     used = difference > error * (1 + 1e-9)  # a single better row equals its error exactly: not enough
     return Search(
-        rows, float(right.mean()), float(right_equal.mean()), difference, error, used,
+        rows,
+        float(right.mean()),
+        float(right_equal.mean()),
+        difference,
+        error,
+        used,
         fit_weights(probabilities, labels) if used else equal,
-    )  # fmt: skip
+    )
 
 
 def fit_weights(probabilities, labels):

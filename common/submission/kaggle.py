@@ -39,9 +39,14 @@ def _call(arguments, competition):
     command = ["competitions", *arguments]
     try:
         result = subprocess.run(
-            [program, *command], text=True, errors="replace", stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
+            [program, *command],
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     except OSError as error:
         raise UserError(f"{program} cannot be started: {error.strerror}") from error
     # an unknown competition ends the client with 0 all the same

@@ -57,8 +57,10 @@ def find_dataset(members):
     (first, dataset), *others = datasets.values()
     for run, other in others:
         if dataset.test is not None and other.test is not None and _texts(dataset) != _texts(other):
-            raise UserError(f"runs {first} and {run} were trained for different test rows: "
-                            f"{dataset.folder / 'test.csv'} and {other.folder / 'test.csv'}")  # fmt: skip
+            raise UserError(
+                f"runs {first} and {run} were trained for different test rows: "
+                f"{dataset.folder / 'test.csv'} and {other.folder / 'test.csv'}"
+            )
     return dataset
 
 

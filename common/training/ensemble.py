@@ -79,8 +79,9 @@ def combine_members(folder, dataset, members):
         write_predictions(folder / "predictions" / "test.csv", combined)
         results["test"] = _scores(combined) if combined.labels is not None else None
 
-    draw_learning_curves(folder / "learning_curves.png",
-                         {member.name: read_metrics(path) for member, path in folders.items()})  # fmt: skip
+    draw_learning_curves(
+        folder / "learning_curves.png", {member.name: read_metrics(path) for member, path in folders.items()}
+    )
     if validated and len(voters) > 1:
         draw_ensemble_curve(folder / "ensemble_curve.png", results["curve"], results["voters"])
     write_json(folder / "environment.json", environment())
@@ -157,8 +158,14 @@ def accuracy_curve(probabilities, labels):
             float((mean_probabilities(probabilities[list(subset)]).argmax(axis=1) == labels).mean())
             for subset in subsets
         ]
-        curve.append({"size": size, "accuracy": float(np.mean(accuracies)), "deviation": float(np.std(accuracies)),
-                      "subsets": len(subsets)})  # fmt: skip
+        curve.append(
+            {
+                "size": size,
+                "accuracy": float(np.mean(accuracies)),
+                "deviation": float(np.std(accuracies)),
+                "subsets": len(subsets),
+            }
+        )
     return curve
 
 
@@ -172,8 +179,10 @@ def ensemble_lines(folder, results):
         )
     lines += score_lines(results)
     if results.get("disagreement") is not None:
-        lines.append(f"gain   {results['gain']:+.2%} over the mean single model; "
-                     f"two differ on {results['disagreement']:.1%} of the rows")  # fmt: skip
+        lines.append(
+            f"gain   {results['gain']:+.2%} over the mean single model; "
+            f"two differ on {results['disagreement']:.1%} of the rows"
+        )
     pictures = ", ".join(path.name for path in sorted(Path(folder).glob("*.png")))
     lines.append(f"files  {folder}: results.json, {pictures}, predictions/, members/")
     return [wrap(line) for line in lines]

@@ -135,8 +135,9 @@ def _runs(batch):
     return runs
 
 
-def _text_by_text(module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, runs=None, starts=None,
-                  longest=None, **_):  # fmt: skip
+def _text_by_text(
+    module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, runs=None, starts=None, longest=None, **_
+):
     """Attention within each text of a packed row: [1, heads, tokens, size] each -> [1, tokens, heads, size]."""
     query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))  # [tokens, heads, size]
     if runs is None:

@@ -84,8 +84,11 @@ def corrected_labels(dataset, arguments):
     if arguments.auto_exclude:
         excluded = flagged_ids(arguments.auto_exclude, label_of)
         label_of = {row_id: label for row_id, label in label_of.items() if row_id not in excluded}
-        changes = {"file": Path(arguments.auto_exclude).name, "sha256": sha256(arguments.auto_exclude),
-                   "counts": {"excluded": len(excluded)}}  # fmt: skip
+        changes = {
+            "file": Path(arguments.auto_exclude).name,
+            "sha256": sha256(arguments.auto_exclude),
+            "counts": {"excluded": len(excluded)},
+        }
     numbers = [number_of[label_of[row_id]] if row_id in label_of else -1 for row_id in dataset.train["id"]]
     return np.array(numbers, dtype=np.int64), changes
 

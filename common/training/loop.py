@@ -44,8 +44,23 @@ class Fit:
     kept_epoch: int
 
 
-def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, microbatch_tokens=None, compiled=False,
-        checkpoint_minutes=10.0, say=print, step_type=None):  # fmt: skip
+def fit(
+    model,
+    texts,
+    labels,
+    recipe,
+    seed,
+    device,
+    *,
+    evaluate,
+    log,
+    folder,
+    microbatch_tokens=None,
+    compiled=False,
+    checkpoint_minutes=10.0,
+    say=print,
+    step_type=None,
+):
     """Train `model` in place on `texts` (Encoded, whole) with class numbers `labels` [texts] (a NumPy int array).
 
     `recipe` is that of common/training/options.py. After each epoch `evaluate()` returns a dict with valid_loss,
@@ -62,8 +77,15 @@ def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, mi
     total_steps = min(recipe["epochs"] * steps_per_epoch, recipe["max_steps"] or recipe["epochs"] * steps_per_epoch)
     step = (step_type or Step)(model, texts, labels, recipe, seed, device, say)
     best_weights = folder / "best.safetensors"
-    state = {"step": 0, "tokens": 0, "seconds": 0.0, "losses": [], "epoch_loss": 0.0, "best": None,
-             "budget": microbatch_tokens or microbatch_budget(model, device)}  # fmt: skip
+    state = {
+        "step": 0,
+        "tokens": 0,
+        "seconds": 0.0,
+        "losses": [],
+        "epoch_loss": 0.0,
+        "best": None,
+        "budget": microbatch_tokens or microbatch_budget(model, device),
+    }
     resumed = load_checkpoint(folder, model, step.optimizer, step.scaler, say)
     state = resumed or state
     log({"event": "start", "step": state["step"]})
@@ -72,8 +94,14 @@ def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, mi
     begin = time.monotonic() - state["seconds"]
     saved = time.monotonic()
 
-    bar = tqdm(total=total_steps, initial=state["step"], desc="train", unit="step", leave=False,
-               disable=None if device.main else True)  # fmt: skip
+    bar = tqdm(
+        total=total_steps,
+        initial=state["step"],
+        desc="train",
+        unit="step",
+        leave=False,
+        disable=None if device.main else True,
+    )
     with bar, StopSignals() as stop:
         for epoch, position, rows in _schedule(state["step"], total_steps, len(labels), recipe["batch_size"], seed):
             step.begin_epoch(epoch)
@@ -90,14 +118,27 @@ def fit(model, texts, labels, recipe, seed, device, *, evaluate, log, folder, mi
                 if not all(map(math.isfinite, state["losses"])):
                     hint = " or use --precision fp32" if device.precision == "fp16" else ""
                     raise UserError(f"the loss is not finite at step {state['step']}; lower --learning-rate{hint}")
-                log({"event": "step", **now, "train_loss": float(np.mean(state["losses"])),
-                     "learning_rate": rate * recipe["learning_rate"]})  # fmt: skip
+                log(
+                    {
+                        "event": "step",
+                        **now,
+                        "train_loss": float(np.mean(state["losses"])),
+                        "learning_rate": rate * recipe["learning_rate"],
+                    }
+                )
                 state["epoch_loss"] += sum(state["losses"])
                 state["losses"] = []
             if epoch_ends:
                 scores = evaluate()
-                log({"event": "epoch", **now, "train_loss": state["epoch_loss"] / (position + 1), **scores,
-                     "seconds": time.monotonic() - begin})  # fmt: skip
+                log(
+                    {
+                        "event": "epoch",
+                        **now,
+                        "train_loss": state["epoch_loss"] / (position + 1),
+                        **scores,
+                        "seconds": time.monotonic() - begin,
+                    }
+                )
                 state["epoch_loss"] = 0.0
                 if recipe["keep"] == "best" and (not state["best"] or scores["valid_accuracy"] > state["best"][0]):
                     state["best"] = [scores["valid_accuracy"], epoch + 1]
@@ -240,8 +281,13 @@ class Step:
     def loss(self, rows):
         """The summed loss of a microbatch."""
         logits = self.logits(rows)
-        return F.cross_entropy(logits, self.labels[rows], self.class_weights, reduction="sum",
-                               label_smoothing=self.recipe["label_smoothing"])  # fmt: skip
+        return F.cross_entropy(
+            logits,
+            self.labels[rows],
+            self.class_weights,
+            reduction="sum",
+            label_smoothing=self.recipe["label_smoothing"],
+        )
 
     def logits(self, rows):
         """Logits of the texts `rows`, [texts, classes] float32."""
@@ -301,10 +347,13 @@ def make_optimizer(model, recipe):
             groups.setdefault((name in head, parameter.ndim >= 2), []).append(parameter)
     base = recipe["learning_rate"]
     settings = [
-        {"params": members, "peak": base * (recipe["head_factor"] if is_head else 1),
-         "weight_decay": recipe["weight_decay"] if decays else 0.0}
+        {
+            "params": members,
+            "peak": base * (recipe["head_factor"] if is_head else 1),
+            "weight_decay": recipe["weight_decay"] if decays else 0.0,
+        }
         for (is_head, decays), members in groups.items()
-    ]  # fmt: skip
+    ]
     return torch.optim.AdamW(settings, lr=base, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 

@@ -70,8 +70,10 @@ def describe_source(source):
     if folder.is_dir():
         held = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         if parameters > held:  # a weight takes at least a byte: stop before memory is asked for
-            raise UserError(f"model folder {folder}: config.json describes {parameters:,} weights, "
-                            f"the .safetensors files have {held:,} bytes")  # fmt: skip
+            raise UserError(
+                f"model folder {folder}: config.json describes {parameters:,} weights, "
+                f"the .safetensors files have {held:,} bytes"
+            )
         digests = [sha256(path) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
         revision = "sha256:" + hashlib.sha256("".join(digests).encode()).hexdigest()
     return {"revision": revision, "parameters": parameters, "model_type": config.model_type}
@@ -124,8 +126,11 @@ def load_model(source, tokenizer, classes, *, seed, pooling, dropout=None, atten
     replace the checkpoint's values unless None. Raises UserError where the weights cannot be had or do not fit.
     """
     torch.manual_seed(seed)
-    labels = {"num_labels": len(classes), "id2label": dict(enumerate(classes)),
-              "label2id": {name: number for number, name in enumerate(classes)}}  # fmt: skip
+    labels = {
+        "num_labels": len(classes),
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: number for number, name in enumerate(classes)},
+    }
     if source.location == "tiny":
         model = build_tiny_model(tokenizer, labels, _dropout_settings(None, dropout, attention_dropout))
     else:
@@ -134,8 +139,15 @@ def load_model(source, tokenizer, classes, *, seed, pooling, dropout=None, atten
         pooling_key = "classifier_pooling"  # ModernBERT and EuroBERT pool by configuration
         if hasattr(config, pooling_key) and pooling == "mean":
             settings[pooling_key] = "mean"
-        model, report = _load(AutoModelForSequenceClassification, source, dtype=torch.float32, output_loading_info=True,
-                              ignore_mismatched_sizes=True, **labels, **settings)  # fmt: skip
+        model, report = _load(
+            AutoModelForSequenceClassification,
+            source,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **labels,
+            **settings,
+        )
         _check_loaded(source, model, report)
     if getattr(model.config, "mean_pooling_layer", False):  # trained by this project before
         freeze_pooling_layer(model)

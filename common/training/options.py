@@ -179,8 +179,13 @@ def add_training_options(parser):
         metavar="N",
         help="most tokens computed at once; halved by itself when memory runs out (default: by memory)",
     )
-    group.add_argument("--checkpoint-minutes", type=number(float, 0), default=10.0, metavar="M",
-                       help="save a checkpoint at least this often, besides every epoch's end")  # fmt: skip
+    group.add_argument(
+        "--checkpoint-minutes",
+        type=number(float, 0),
+        default=10.0,
+        metavar="M",
+        help="save a checkpoint at least this often, besides every epoch's end",
+    )
 
 
 def _describe_sizes():
@@ -205,9 +210,28 @@ def resolve_recipe(arguments, identity):
     defaults = dict(next(values for limit, values in SIZE_DEFAULTS if identity["parameters"] <= limit))
     if arguments.model in MODELS:
         defaults |= MODELS[arguments.model].defaults
-    names = ("epochs", "batch_size", "learning_rate", "head_factor", "weight_decay", "warmup", "max_grad_norm",
-             "max_length", "long_texts", "pooling", "dropout", "attention_dropout", "label_smoothing", "adversarial",
-             "class_weights", "keep", "valid_fraction", "split_seed", "max_train_rows", "max_steps")  # fmt: skip
+    names = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "head_factor",
+        "weight_decay",
+        "warmup",
+        "max_grad_norm",
+        "max_length",
+        "long_texts",
+        "pooling",
+        "dropout",
+        "attention_dropout",
+        "label_smoothing",
+        "adversarial",
+        "class_weights",
+        "keep",
+        "valid_fraction",
+        "split_seed",
+        "max_train_rows",
+        "max_steps",
+    )
     recipe = {name: getattr(arguments, name) for name in names}
     for name, value in defaults.items():
         if recipe[name] is None:

@@ -31,17 +31,32 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
     check_keep(recipe, held_out is not None)
     train_rows = train_rows[inputs.train_labels[train_rows] >= 0]
     labels = inputs.train_labels[train_rows]
-    model = load_model(inputs.source, inputs.tokenizer, dataset.classes, seed=seed, pooling=recipe["pooling"],
-                       dropout=recipe["dropout"], attention_dropout=recipe["attention_dropout"])  # fmt: skip
+    model = load_model(
+        inputs.source,
+        inputs.tokenizer,
+        dataset.classes,
+        seed=seed,
+        pooling=recipe["pooling"],
+        dropout=recipe["dropout"],
+        attention_dropout=recipe["attention_dropout"],
+    )
     if arguments.gradient_checkpointing:
         model.activation_checkpointing_enable()
     texts = inputs.encoded["train"].take(train_rows)
     tokens = int(np.minimum(texts.lengths, recipe["max_length"]).sum()) * recipe["epochs"]
     compiled = wants_compile(arguments.compile, device, model, tokens)
     if device.main:
-        write_json(folder / "environment.json", environment() | {
-            "device": device.name, "precision": device.precision, "compiled": compiled, "processes": device.processes,
-            "threads": torch.get_num_threads()})  # fmt: skip
+        write_json(
+            folder / "environment.json",
+            environment()
+            | {
+                "device": device.name,
+                "precision": device.precision,
+                "compiled": compiled,
+                "processes": device.processes,
+                "threads": torch.get_num_threads(),
+            },
+        )
 
     def evaluate():
         if held_out is None:
@@ -49,8 +64,11 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
         frame, encoded = held_out
         probabilities = predict(model, encoded, device, recipe, "validate")
         scores = score(frame["label"].to_numpy(), _names(probabilities, dataset.classes), dataset.classes)
-        return {"valid_loss": cross_entropy(frame["label"], probabilities, dataset.classes),
-                "valid_accuracy": scores["accuracy"], "valid_macro_f1": scores["macro_f1"]}  # fmt: skip
+        return {
+            "valid_loss": cross_entropy(frame["label"], probabilities, dataset.classes),
+            "valid_accuracy": scores["accuracy"],
+            "valid_macro_f1": scores["macro_f1"],
+        }
 
     def log(record):
         if device.main and record["event"] == "start":
@@ -60,9 +78,21 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
             if record["event"] == "epoch":
                 say(_epoch_line(record, recipe["epochs"]))
 
-    outcome = fit(model, texts, labels, recipe, seed, device, evaluate=evaluate, log=log,
-                  folder=folder / "checkpoints", microbatch_tokens=arguments.microbatch_tokens, compiled=compiled,
-                  checkpoint_minutes=arguments.checkpoint_minutes, say=say)  # fmt: skip
+    outcome = fit(
+        model,
+        texts,
+        labels,
+        recipe,
+        seed,
+        device,
+        evaluate=evaluate,
+        log=log,
+        folder=folder / "checkpoints",
+        microbatch_tokens=arguments.microbatch_tokens,
+        compiled=compiled,
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        say=say,
+    )
 
     results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
@@ -94,8 +124,10 @@ def _predict_file(folder, name, model, frame, encoded, inputs, device):
     probabilities = predict(model, encoded, device, inputs.recipe, f"predict {name}")
     labels = frame["label"].to_numpy() if "label" in frame else None
     if device.main:
-        write_predictions(folder / "predictions" / f"{name}.csv",
-                          Predictions(frame["id"].to_numpy(), dataset.classes, probabilities, labels))  # fmt: skip
+        write_predictions(
+            folder / "predictions" / f"{name}.csv",
+            Predictions(frame["id"].to_numpy(), dataset.classes, probabilities, labels),
+        )
     if labels is None:
         return {}
     scores = score(labels, _names(probabilities, dataset.classes), dataset.classes)
@@ -131,8 +163,10 @@ def _names(probabilities, classes):
 def _epoch_line(record, epochs):
     line = f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}  loss {record['train_loss']:.3f}"
     if "valid_loss" in record:
-        line += (f"  valid {record['valid_loss']:.3f}  accuracy {record['valid_accuracy']:.2%}"
-                 f"  macro-F1 {record['valid_macro_f1']:.2%}")  # fmt: skip
+        line += (
+            f"  valid {record['valid_loss']:.3f}  accuracy {record['valid_accuracy']:.2%}"
+            f"  macro-F1 {record['valid_macro_f1']:.2%}"
+        )
     return line + f"  {record['seconds']:.0f} s"
 
 
@@ -152,6 +186,8 @@ def score_lines(results):
     for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):
         if name and scores:
             low, high = scores["accuracy_interval"]
-            lines.append(f"{name:<6} accuracy {scores['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}, "
-                         f"{scores['rows']:,} rows)  macro-F1 {scores['macro_f1']:.2%}")  # fmt: skip
+            lines.append(
+                f"{name:<6} accuracy {scores['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}, "
+                f"{scores['rows']:,} rows)  macro-F1 {scores['macro_f1']:.2%}"
+            )
     return lines

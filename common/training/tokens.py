@@ -49,9 +49,13 @@ def encode(tokenizer, texts, max_length=None, progress="tokenize"):
     pieces = []
     with tqdm(total=len(texts), desc=progress, unit="text", disable=None, leave=False) as bar:
         for begin in range(0, len(texts), CHUNK):
-            batch = tokenizer(list(texts[begin : begin + CHUNK]), truncation=max_length is not None,
-                              max_length=max_length, return_attention_mask=False,
-                              return_token_type_ids=False)  # fmt: skip
+            batch = tokenizer(
+                list(texts[begin : begin + CHUNK]),
+                truncation=max_length is not None,
+                max_length=max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )
             pieces += [np.array(ids, dtype=np.int32) for ids in batch["input_ids"]]
             bar.update(len(batch["input_ids"]))
     lengths = [len(piece) for piece in pieces]

@@ -54,9 +54,12 @@ def main(argv=None):
 def parse_options(argv):
     parser = Parser(__doc__)
     group = parser.add_argument_group("source and output")
-    group.add_argument("--from-folder", type=Path, metavar="FOLDER",
-                       help="folder with the original train.csv and test.csv (github.com/tblock/10kGNAD); "
-                            "default: fetch from the hub")  # fmt: skip
+    group.add_argument(
+        "--from-folder",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with the original train.csv and test.csv (github.com/tblock/10kGNAD); default: fetch from the hub",
+    )
     group.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files of an earlier call")
     return parser.parse_args(argv)
 

@@ -49,9 +49,15 @@ def prepare_targets(args):
     dtype = getattr(torch, args.precision)
     teacher = AutoModel.from_pretrained(args.teacher, dtype=dtype, add_pooling_layer=False).eval().to(args.device)
     write_targets(
-        teacher, rows["ids"], rows["offsets"], count, rows["teacher_ids"], rows["prefix_ids"].tolist(), args.work,
+        teacher,
+        rows["ids"],
+        rows["offsets"],
+        count,
+        rows["teacher_ids"],
+        rows["prefix_ids"].tolist(),
+        args.work,
         batch_tokens=65536 if args.device == "cuda" else 4096,
-    )  # fmt: skip
+    )
 
 
 def plan_rows(tokenizer, lines, join_rate, max_tokens, seed):

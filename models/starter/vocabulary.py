@@ -15,11 +15,16 @@ from tqdm import tqdm
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]  # ids 0 to 3, as in XLM-RoBERTa; <mask> is the last id
 TOKENIZER_CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
-    "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>",
-    "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>",
+    "bos_token": "<s>",
+    "cls_token": "<s>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
     "model_max_length": 512,
     "model_input_names": ["input_ids", "attention_mask"],
-}  # fmt: skip
+}
 # Unicode's own NFKC in place of the teacher's compiled character map, which is as large as the whole cut vocabulary.
 # On German text the two give the same pieces. It neither lower-cases nor touches umlauts.
 NORMALIZER = {

@@ -40,8 +40,12 @@ def work(small_data):
 
 
 def run_of(seconds, tokens_per_second, operations=None, peak=None):
-    return {"seconds": seconds, "first_step_seconds": seconds / 10, "tokens_per_second": tokens_per_second,
-            "peak_memory_bytes": peak} | ({} if operations is None else {"operations": operations})  # fmt: skip
+    return {
+        "seconds": seconds,
+        "first_step_seconds": seconds / 10,
+        "tokens_per_second": tokens_per_second,
+        "peak_memory_bytes": peak,
+    } | ({} if operations is None else {"operations": operations})
 
 
 def test_operations_by_hand(work):
@@ -140,8 +144,19 @@ def test_every_rung_computes_the_same(work, tmp_path):
             seen.append(ladder._step(rung, *arguments))
             return seen[0]
 
-        fit(model, work.encoded, work.labels, plain_recipe(4), 0, CPU, evaluate=dict, log=lambda record: None,
-            folder=tmp_path / name, microbatch_tokens=rung.microbatch_tokens, step_type=step)  # fmt: skip
+        fit(
+            model,
+            work.encoded,
+            work.labels,
+            plain_recipe(4),
+            0,
+            CPU,
+            evaluate=dict,
+            log=lambda record: None,
+            folder=tmp_path / name,
+            microbatch_tokens=rung.microbatch_tokens,
+            step_type=step,
+        )
         assert seen[0].path == rung.path
         assert {group["fused"] for group in seen[0].optimizer.param_groups} == {True if rung.fused_optimizer else None}
         weights.append(model.classifier.weight.detach())
@@ -163,8 +178,12 @@ def test_the_whole_last_layer_gives_what_the_closed_form_gives(work):
 
 
 def test_a_ladders_table_shows_what_is_missing():
-    runs = {"plain": [{"tokens_per_second": 100.0}], "TF32": [], "bf16": [{"tokens_per_second": 200.0}],
-            "packed": [{"tokens_per_second": 300.0}]}  # fmt: skip
+    runs = {
+        "plain": [{"tokens_per_second": 100.0}],
+        "TF32": [],
+        "bf16": [{"tokens_per_second": 200.0}],
+        "packed": [{"tokens_per_second": 300.0}],
+    }
     assert ladder.table(runs).splitlines()[2:] == [
         "| plain | 100 ± 0 | 1.00 | 1.00 |",
         "| TF32 | – | – | – |",
@@ -181,8 +200,10 @@ def test_texts_of_a_length_are_cut_from_the_stream_of_tokens():
 
 
 def test_pipeline_scores_are_put_into_class_order():
-    scores = [[{"label": "b", "score": 0.9}, {"label": "a", "score": 0.1}],
-              [{"label": "a", "score": 0.7}, {"label": "b", "score": 0.3}]]  # fmt: skip
+    scores = [
+        [{"label": "b", "score": 0.9}, {"label": "a", "score": 0.1}],
+        [{"label": "a", "score": 0.7}, {"label": "b", "score": 0.3}],
+    ]
     assert in_class_order(scores, ["a", "b"]) == pytest.approx(np.array([[0.1, 0.9], [0.7, 0.3]]))
 
 
@@ -195,9 +216,11 @@ def test_the_memory_estimate_is_the_loops_own(name):
     for tokens in (1000, 5000):
         assert memory.choose_budget(model, memory.estimate(model, tokens) / 0.9) == pytest.approx(tokens, abs=2)
     assert memory.estimate_row(name)[3:] == [
-        "–" if memory.estimate(model, 512) > 0.9 * size * memory.GIB
-        else f"yes ({memory.choose_budget(model, size * memory.GIB):,})" for size in memory.SIZES
-    ]  # fmt: skip
+        "–"
+        if memory.estimate(model, 512) > 0.9 * size * memory.GIB
+        else f"yes ({memory.choose_budget(model, size * memory.GIB):,})"
+        for size in memory.SIZES
+    ]
 
 
 def test_time_to_accuracy():
@@ -205,9 +228,13 @@ def test_time_to_accuracy():
     assert time_to_accuracy.seconds_to(epochs, 0.8) == 20
     assert time_to_accuracy.seconds_to(epochs, 0.4) == 10
     assert time_to_accuracy.seconds_to(epochs, 0.9) is None
-    runs = {("ours", 0): {"epochs": epochs}, ("trainer", 0): {"epochs": [{"seconds": 80, "accuracy": 0.75}]},
-            ("ours", 1): {"epochs": epochs}, ("trainer", 1): {"epochs": [{"seconds": 90, "accuracy": 0.95}]},
-            ("ours", 2): {"epochs": epochs}}  # fmt: skip
+    runs = {
+        ("ours", 0): {"epochs": epochs},
+        ("trainer", 0): {"epochs": [{"seconds": 80, "accuracy": 0.75}]},
+        ("ours", 1): {"epochs": epochs},
+        ("trainer", 1): {"epochs": [{"seconds": 90, "accuracy": 0.95}]},
+        ("ours", 2): {"epochs": epochs},
+    }
     lines = time_to_accuracy.table(runs).splitlines()
     assert lines[2] == "| 0 | 75.0% | 80 | 20 | 70.0% | 30 |"
     assert "not reached" in lines[3]
@@ -230,8 +257,9 @@ def test_the_end_of_a_text_and_both_ends():
 
 
 def test_a_layer_drawn_anew_is_new_and_the_others_are_not():
-    model = BertForSequenceClassification(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=2,
-                                                     num_attention_heads=2, intermediate_size=8))  # fmt: skip
+    model = BertForSequenceClassification(
+        BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8)
+    )
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
     techniques.reset_top_layers(model, 1)
     changed = {name for name, weights in model.state_dict().items() if not torch.equal(weights, before[name])}

@@ -395,15 +395,25 @@ def test_refusals_are_one_line_and_leave_old_files_alone(here, capsys):
         ("at least 100", "--predictions", "good.csv", "--resamples", "5"),
         ("cannot write", "--predictions", "good.csv", "--output", "good.csv"),
         ("label 'Politik'", "--predictions", written("unknown.csv", text.replace("row3,Kultur", "row3,Politik"))),
-        ("'row3'", "--predictions", "good.csv", "--compare",
-         written("other.csv", text.replace("row3,Kultur", "row3,Web"))),
-        ("class 'Etat' is missing", "--predictions", "good.csv", "--compare",
-         written("renamed.csv", text.replace("prob_Etat", "prob_Media"))),
+        (
+            "'row3'",
+            "--predictions",
+            "good.csv",
+            "--compare",
+            written("other.csv", text.replace("row3,Kultur", "row3,Web")),
+        ),
+        (
+            "class 'Etat' is missing",
+            "--predictions",
+            "good.csv",
+            "--compare",
+            written("renamed.csv", text.replace("prob_Etat", "prob_Media")),
+        ),
         ("stands already", "--predictions", written("twice.csv", text.replace("row3,", "row2,"))),
         ("not in [0, 1]", "--predictions", written("nan.csv", re.sub(r"(row3,Kultur),[^,]+", r"\1,nan", text))),
         ("only one class", "--predictions", written("one.csv", "id,label,prob_Etat\n1,Etat,1\n")),
         ("sum to", "--predictions", written("sum.csv", re.sub(r"(row3,Kultur),[^,]+", r"\1,1", text))),
-    ]  # fmt: skip
+    ]
     for message, *arguments in cases:
         assert message in refusal(capsys, *arguments), arguments
     make_run(here / "runs" / "unlabelled", test=without_labels(good))

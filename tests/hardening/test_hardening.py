@@ -39,8 +39,14 @@ def contents(folder):
 
 def hold(folder):
     """A process that has the run folder, as training has it."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, folder], cwd=os.getcwd(), text=True, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, folder],
+        cwd=os.getcwd(),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert process.stdout.readline() == "held\n"
     return process
 
@@ -161,8 +167,9 @@ def disk(tmp_path):
     place.mkdir()
 
     def mount(options):
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)],
-                              capture_output=True, check=False).returncode  # fmt: skip
+        return subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
+        ).returncode
 
     if not shutil.which("mount") or os.name != "posix" or os.getuid() != 0 or mount("size=24m") != 0:
         pytest.skip("only root can mount a small disk")
@@ -305,13 +312,20 @@ def header(entries):
     [
         struct.pack("<Q", 2**63) + b"{}",
         struct.pack("<Q", 99_000_000) + b"{}",
-        header({"bert.embeddings.word_embeddings.weight":
-                {"dtype": "F32", "shape": [10**9, 10**6], "data_offsets": [0, 4 * 10**15]}}),
+        header(
+            {
+                "bert.embeddings.word_embeddings.weight": {
+                    "dtype": "F32",
+                    "shape": [10**9, 10**6],
+                    "data_offsets": [0, 4 * 10**15],
+                }
+            }
+        ),
         header({"x": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 8]}}),
         header({"x": {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]}}),
         b"\x80\x04" + b"pickle",
     ],
-)  # fmt: skip
+)
 def test_weights_that_claim_more_than_they_hold(small_data, in_tmp, capsys, checkpoint, weights):
     folder = checkpoint()
     (folder / "model.safetensors").write_bytes(weights + bytes(100_000))

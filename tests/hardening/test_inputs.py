@@ -23,11 +23,47 @@ from tests.conftest import write_csv
 from tests.test_predictions import assert_same, make, predictions
 from tests.training.test_train import QUICK
 
-LABELS = ["id", "label", "text", "fold", "prob_id", "=1+1", "-1", "@x", "a/b", "..\\c", 'Recht, "Steuern"', "it's; so",
-          "zwei\nZeilen", "tab\tulator", "👩‍👩‍👧", "🇦🇹", "שלום", "\u202everkehrt\u202c", "U\u0308ber", "Ämter",
-          "\ufeffBOM", "NaN", "null", "1.0", "x" * 300]  # fmt: skip
-TEXTS = ["Gru\u0308\u00dfe aus O\u0308sterreich", "مرحبا بالعالم שלום", "🙂🙂🙂", "\u200b", "\u0308", "=CMD()", '"',
-         "'", "Wort" * 9_000, "kurz " * 9_000, "ein\x1bZeichen\x08zu viel", "a\rb\r\nc\u2028d\x85e"]  # fmt: skip
+LABELS = [
+    "id",
+    "label",
+    "text",
+    "fold",
+    "prob_id",
+    "=1+1",
+    "-1",
+    "@x",
+    "a/b",
+    "..\\c",
+    'Recht, "Steuern"',
+    "it's; so",
+    "zwei\nZeilen",
+    "tab\tulator",
+    "👩‍👩‍👧",
+    "🇦🇹",
+    "שלום",
+    "\u202everkehrt\u202c",
+    "U\u0308ber",
+    "Ämter",
+    "\ufeffBOM",
+    "NaN",
+    "null",
+    "1.0",
+    "x" * 300,
+]
+TEXTS = [
+    "Gru\u0308\u00dfe aus O\u0308sterreich",
+    "مرحبا بالعالم שלום",
+    "🙂🙂🙂",
+    "\u200b",
+    "\u0308",
+    "=CMD()",
+    '"',
+    "'",
+    "Wort" * 9_000,
+    "kurz " * 9_000,
+    "ein\x1bZeichen\x08zu viel",
+    "a\rb\r\nc\u2028d\x85e",
+]
 
 
 def nfc(text):
@@ -83,8 +119,10 @@ def test_columns_may_have_each_others_names(folder):
 def test_awkward_labels_and_texts_go_through_all_scripts(tmp_path, in_tmp, capsys):
     data = tmp_path / "data"
     data.mkdir()
-    rows = [[f"{'=+-@'[n % 4]}{n}", f"{TEXTS[n % len(TEXTS)]} {n} {LABELS[n % len(LABELS)]}", LABELS[n % len(LABELS)]]
-            for n in range(4 * len(LABELS))]  # fmt: skip
+    rows = [
+        [f"{'=+-@'[n % 4]}{n}", f"{TEXTS[n % len(TEXTS)]} {n} {LABELS[n % len(LABELS)]}", LABELS[n % len(LABELS)]]
+        for n in range(4 * len(LABELS))
+    ]
     write_csv(data / "train.csv", ["id", "text", "label"], rows)
     write_csv(data / "test.csv", ["id", "text", "label"], [[f"t{row[0]}", f"{row[1]}!", row[2]] for row in rows[::2]])
     arguments = [*QUICK, "--data", str(data), "--seeds", "1", "--folds", "2", "--max-steps", "2", "--run", "r"]
@@ -106,8 +144,13 @@ def test_awkward_labels_and_texts_go_through_all_scripts(tmp_path, in_tmp, capsy
 # Prediction files, submissions, corrections
 
 
-@given(table=predictions(), delimiter=st.sampled_from(",;\t"), end=st.sampled_from(["\n", "\r\n"]), bom=st.booleans(),
-       data=st.data())  # fmt: skip
+@given(
+    table=predictions(),
+    delimiter=st.sampled_from(",;\t"),
+    end=st.sampled_from(["\n", "\r\n"]),
+    bom=st.booleans(),
+    data=st.data(),
+)
 def test_predictions_however_they_are_written(folder, table, delimiter, end, bom, data):
     """Other delimiters, quotes, line ends and orders of columns and rows, a column more: the same predictions."""
     file = folder / "other.csv"

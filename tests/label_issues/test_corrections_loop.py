@@ -71,8 +71,11 @@ def test_corrections_touch_the_training_side_alone(small_data, in_tmp, capsys):
 def test_auto_exclude_drops_flagged_rows_from_each_folds_training_side(small_data, in_tmp):
     with open(small_data / "train.csv", encoding="utf-8", newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
-    write_csv("label_issues.csv", ["rank", "id", "issue"],
-              [[1, ids[0], "label"], [2, ids[1], "label outlier"], [3, ids[2], "duplicate"]])  # fmt: skip
+    write_csv(
+        "label_issues.csv",
+        ["rank", "id", "issue"],
+        [[1, ids[0], "label"], [2, ids[1], "label outlier"], [3, ids[2], "duplicate"]],
+    )
     assert flagged_ids("label_issues.csv", ids) == set(ids[:2])
     arguments = [*QUICK, "--data", str(small_data), "--folds", "3", "--seeds", "1", "--max-steps", "1"]
     assert train_ensemble.main([*arguments, "--run", "x", "--auto-exclude", "label_issues.csv"]) == 0

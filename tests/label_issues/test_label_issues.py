@@ -352,8 +352,15 @@ def test_label_studio_export(folder):
     assert set(files) == {"label_studio_tasks.json", "label_studio_config.xml"}
     tasks = json.loads(files["label_studio_tasks.json"])
     result = {"from_name": {"label"}, "to_name": {"text"}, "type": {"choices"}, "value": {"choices": [set(CLASSES)]}}
-    data = {"text": str, "row_id": str, "rank": int, "given_label": set(CLASSES), "label_quality": float,
-            "suggested_probability": float, "issue": str}  # fmt: skip
+    data = {
+        "text": str,
+        "row_id": str,
+        "rank": int,
+        "given_label": set(CLASSES),
+        "label_quality": float,
+        "suggested_probability": float,
+        "issue": str,
+    }
     check(tasks, [{"data": data, "predictions": [{"model_version": str, "score": float, "result": [result]}]}])
     assert [task["data"]["row_id"] for task in tasks] == list(WRONG)
     assert tasks[0]["data"]["text"] == table[5][1]
@@ -378,13 +385,26 @@ def test_argilla_export(folder):
     suggestion = {"value": set(CLASSES), "score": float, "agent": str}
     metadata = {"rank": int, "label_quality": float, "issue": [str]}
     fields = {"text": str, "given_label": str}
-    check(records, [{"id": str, "fields": fields, "metadata": metadata, "suggestions": {"label": suggestion},
-                     "responses": {}, "vectors": {}}])  # fmt: skip
+    check(
+        records,
+        [
+            {
+                "id": str,
+                "fields": fields,
+                "metadata": metadata,
+                "suggestions": {"label": suggestion},
+                "responses": {},
+                "vectors": {},
+            }
+        ],
+    )
     assert [record["id"] for record in records] == list(WRONG) and records[0]["fields"]["text"] == table[5][1]
     assert {field["name"] for field in settings["fields"]} == set(fields)
     assert {field["name"]: field["settings"]["type"] for field in settings["metadata"]} == {
-        "rank": "integer", "label_quality": "float", "issue": "terms"
-    }  # fmt: skip
+        "rank": "integer",
+        "label_quality": "float",
+        "issue": "terms",
+    }
     (question,) = settings["questions"]
     assert question["name"] == "label" and question["settings"]["type"] == "label_selection"
     assert [option["value"] for option in question["settings"]["options"]] == CLASSES
@@ -396,8 +416,21 @@ def test_doccano_export(folder):
     files, table = export(folder, "doccano")
     assert set(files) == {"doccano.jsonl"}
     lines = [json.loads(line) for line in files["doccano.jsonl"].splitlines()]  # also where a text has U+2028
-    check(lines, [{"text": str, "label": [set(CLASSES)], "row_id": str, "rank": int, "given_label": str,
-                   "label_quality": float, "suggested_probability": float, "issue": str}])  # fmt: skip
+    check(
+        lines,
+        [
+            {
+                "text": str,
+                "label": [set(CLASSES)],
+                "row_id": str,
+                "rank": int,
+                "given_label": str,
+                "label_quality": float,
+                "suggested_probability": float,
+                "issue": str,
+            }
+        ],
+    )
     assert [line["row_id"] for line in lines] == list(WRONG) and lines[0]["text"] == table[5][1]
     assert not {"filename", "upload_name", "example_uuid", "meta", "#line_number"} & set(lines[0])
 
@@ -418,17 +451,31 @@ def frame_of(table):
 
 
 def test_corrections_are_applied(tmp_path):
-    frame = frame_of([["1", "a", "excluded"], ["=2", "b", "=Wirtschaft"], ["'3", "c", "keep"], ["4", "d", "keep"],
-                      ["5", "e", "excluded"]])  # fmt: skip
+    frame = frame_of(
+        [
+            ["1", "a", "excluded"],
+            ["=2", "b", "=Wirtschaft"],
+            ["'3", "c", "keep"],
+            ["4", "d", "keep"],
+            ["5", "e", "excluded"],
+        ]
+    )
     classes = ["=Wirtschaft", "excluded", "keep"]
-    decisions = [["=2", "=Wirtschaft", "excluded", "relabel"], ["'3", "keep", "=Wirtschaft", "relabel"],
-                 ["1", "excluded", "", "exclude"], ["4", "keep", "", "keep"]]  # fmt: skip
+    decisions = [
+        ["=2", "=Wirtschaft", "excluded", "relabel"],
+        ["'3", "keep", "=Wirtschaft", "relabel"],
+        ["1", "excluded", "", "exclude"],
+        ["4", "keep", "", "keep"],
+    ]
     for guarded in (True, False):
         path = write_corrections(tmp_path / "corrections.csv", decisions, guarded)
         corrected, counts = apply_corrections(frame, path, classes)
         assert corrected.values.tolist() == [
-            ["=2", "b", "excluded"], ["'3", "c", "=Wirtschaft"], ["4", "d", "keep"], ["5", "e", "excluded"]
-        ]  # fmt: skip
+            ["=2", "b", "excluded"],
+            ["'3", "c", "=Wirtschaft"],
+            ["4", "d", "keep"],
+            ["5", "e", "excluded"],
+        ]
         assert corrected.index.tolist() == [0, 1, 2, 3]
         assert counts == {"rows": 4, "kept": 1, "relabelled": 2, "excluded": 1}
     assert frame["label"].tolist() == ["excluded", "=Wirtschaft", "keep", "keep", "excluded"], "the input is untouched"

@@ -40,8 +40,10 @@ def make_dataset(folder, test_labels=False, sample=True, ids=IDS, texts=None):
     rows = [f"{n},Text {n},{CLASSES[n % 3]}" for n in range(12)]
     (folder / "train.csv").write_text("\n".join(["id,text,label", *rows]) + "\n")
     texts = texts or [f"Artikel {key}" for key in ids]
-    test = [f"{key},{text}" + (f",{label}" if test_labels else "")
-            for key, text, label in zip(ids, texts, TRUTH, strict=True)]  # fmt: skip
+    test = [
+        f"{key},{text}" + (f",{label}" if test_labels else "")
+        for key, text, label in zip(ids, texts, TRUTH, strict=True)
+    ]
     (folder / "test.csv").write_text("\n".join(["id,text" + ",label" * test_labels, *test]) + "\n")
     if sample:  # in another order than test.csv
         (folder / "sample_submission.csv").write_text("id,label\n" + "".join(f"{key},Web\n" for key in reversed(ids)))
@@ -155,8 +157,9 @@ def test_weights_decide_the_vote_and_the_mean():
 def test_rows_and_classes_are_matched_by_name_never_by_position():
     order, columns = [2, 0, 3, 1], [2, 0, 1]
     first = make_predictions("1.csv", FIRST)
-    shuffled = make_predictions("2.csv", np.array(SECOND)[order][:, columns], [IDS[n] for n in order],
-                                [CLASSES[n] for n in columns])  # fmt: skip
+    shuffled = make_predictions(
+        "2.csv", np.array(SECOND)[order][:, columns], [IDS[n] for n in order], [CLASSES[n] for n in columns]
+    )
     assert main([first, shuffled]) == 0
     mixed = submission()
     assert main([first, make_predictions("3.csv", SECOND)]) == 0

@@ -27,8 +27,16 @@ from common.training.models import add_mean_pooling
 from common.training.tokens import Encoded, TokenStore, deal_batches, split_by_length
 
 CPU = Device(torch.device("cpu"), "fp32")
-SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
-         "max_position_embeddings": 40, "num_labels": 4, "pad_token_id": 1}  # fmt: skip
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "num_labels": 4,
+    "pad_token_id": 1,
+}
 FAMILIES = {
     "bert": lambda: BertForSequenceClassification(BertConfig(**SIZES)),
     "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**SIZES)),

@@ -16,9 +16,22 @@ from common.training.models import find_source, load_model, load_tokenizer
 from common.training.tokens import Encoded, encode
 
 CPU = Device(torch.device("cpu"), "fp32")
-RECIPE = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "head_factor": 2.0, "weight_decay": 0.01, "warmup": 0.1,
-          "max_grad_norm": 1.0, "max_length": 512, "long_texts": "windows", "label_smoothing": 0.0,
-          "adversarial": 0.0, "class_weights": "none", "keep": "last", "max_steps": None}  # fmt: skip
+RECIPE = {
+    "epochs": 2,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "head_factor": 2.0,
+    "weight_decay": 0.01,
+    "warmup": 0.1,
+    "max_grad_norm": 1.0,
+    "max_length": 512,
+    "long_texts": "windows",
+    "label_smoothing": 0.0,
+    "adversarial": 0.0,
+    "class_weights": "none",
+    "keep": "last",
+    "max_steps": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +51,18 @@ def run(task, folder, recipe=RECIPE, dropout=None, log=lambda record: None, eval
         if entry["event"] != "start":
             log(entry)
 
-    outcome = fit(model, texts, labels, recipe, 0, CPU, evaluate=evaluate, log=record, folder=folder,
-                  **{"say": lambda line: None, **settings})  # fmt: skip
+    outcome = fit(
+        model,
+        texts,
+        labels,
+        recipe,
+        0,
+        CPU,
+        evaluate=evaluate,
+        log=record,
+        folder=folder,
+        **{"say": lambda line: None, **settings},
+    )
     return outcome, model, predict(model, texts, CPU)
 
 
@@ -196,8 +219,17 @@ def test_keep_best_restores_the_best_epoch(task, tmp_path):
         snapshots.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return {"valid_accuracy": next(scores), "valid_loss": 1.0, "valid_macro_f1": 0.5}
 
-    outcome = fit(model, texts, labels, RECIPE | {"epochs": 4, "keep": "best"}, 0, CPU, evaluate=evaluate,
-                  log=lambda record: None, folder=tmp_path)  # fmt: skip
+    outcome = fit(
+        model,
+        texts,
+        labels,
+        RECIPE | {"epochs": 4, "keep": "best"},
+        0,
+        CPU,
+        evaluate=evaluate,
+        log=lambda record: None,
+        folder=tmp_path,
+    )
     assert outcome.kept_epoch == 2
     assert all(torch.equal(tensor, snapshots[1][name]) for name, tensor in model.state_dict().items())
     assert any(not torch.equal(tensor, snapshots[3][name]) for name, tensor in model.state_dict().items())
@@ -275,8 +307,17 @@ def test_gradient_checkpointing_changes_nothing(task, tmp_path):
         model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
         if checkpointing:
             model.activation_checkpointing_enable()
-        fit(model, texts, labels, RECIPE | {"max_steps": 3}, 0, CPU, evaluate=dict, log=lambda record: None,
-            folder=tmp_path / str(checkpointing))  # fmt: skip
+        fit(
+            model,
+            texts,
+            labels,
+            RECIPE | {"max_steps": 3},
+            0,
+            CPU,
+            evaluate=dict,
+            log=lambda record: None,
+            folder=tmp_path / str(checkpointing),
+        )
         models.append(model.state_dict())
     for name, tensor in models[0].items():
         torch.testing.assert_close(tensor, models[1][name], rtol=1e-4, atol=1e-6, msg=name)

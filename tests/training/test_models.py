@@ -73,8 +73,12 @@ def test_a_float16_checkpoint_becomes_float32_with_a_seeded_head(checkpoint):
     assert not torch.equal(one.classifier.weight, other.classifier.weight)
     assert torch.equal(one.bert.encoder.layer[0].output.dense.weight, other.bert.encoder.layer[0].output.dense.weight)
     assert one.config.id2label == {0: "Kultur", 1: "Sport"}
-    assert head_parameters(one) == {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight",
-                                    "classifier.bias"}  # fmt: skip
+    assert head_parameters(one) == {
+        "bert.pooler.dense.weight",
+        "bert.pooler.dense.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
 
 
 def test_dropout_settings(checkpoint):

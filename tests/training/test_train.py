@@ -17,9 +17,19 @@ from common.runs import read_metrics
 from tests.conftest import write_csv
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {"config.json", "environment.json", "metrics.jsonl", "results.json", "learning_curves.png",
-         "predictions/valid.csv", "predictions/test.csv", "model/config.json", "model/model.safetensors",
-         "model/tokenizer.json", "model/tokenizer_config.json"}  # fmt: skip
+FILES = {
+    "config.json",
+    "environment.json",
+    "metrics.jsonl",
+    "results.json",
+    "learning_curves.png",
+    "predictions/valid.csv",
+    "predictions/test.csv",
+    "model/config.json",
+    "model/model.safetensors",
+    "model/tokenizer.json",
+    "model/tokenizer_config.json",
+}
 QUICK = ["--model", "tiny", "--max-length", "32", "--epochs", "2", "--device", "cpu"]
 
 
@@ -125,8 +135,17 @@ def test_killed_and_started_again_it_ends_the_same(small_data, in_tmp, capsys):
 
 
 def test_two_processes_train_as_one(small_data, in_tmp):
-    arguments = [*QUICK, "--data", str(small_data), "--adversarial", "1",
-                 "--dropout", "0", "--precision", "fp32"]  # fmt: skip  # to compare closely
+    arguments = [
+        *QUICK,
+        "--data",
+        str(small_data),
+        "--adversarial",
+        "1",
+        "--dropout",
+        "0",
+        "--precision",
+        "fp32",
+    ]  # to compare closely
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(ROOT / "train.py"), *arguments, "--run-name", "two"]

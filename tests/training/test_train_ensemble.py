@@ -14,8 +14,14 @@ from common.predictions import read_predictions
 from common.training.ensemble import accuracy_curve
 from tests.training.test_train import FILES, QUICK, ROOT, files, read_json
 
-OWN = {"config.json", "environment.json", "results.json", "learning_curves.png", "ensemble_curve.png",
-       "predictions/test.csv"}  # fmt: skip
+OWN = {
+    "config.json",
+    "environment.json",
+    "results.json",
+    "learning_curves.png",
+    "ensemble_curve.png",
+    "predictions/test.csv",
+}
 
 
 def member_files(names):
@@ -88,8 +94,17 @@ def test_two_encoders_and_two_processes(small_data, in_tmp):
     import train
 
     assert train.main([*QUICK, "--data", str(small_data), "--run", "first"]) == 0
-    arguments = [*QUICK[2:], "--data", str(small_data), "--models", "tiny,runs/first/model", "--seeds", "1",
-                 "--precision", "fp32"]  # fmt: skip
+    arguments = [
+        *QUICK[2:],
+        "--data",
+        str(small_data),
+        "--models",
+        "tiny,runs/first/model",
+        "--seeds",
+        "1",
+        "--precision",
+        "fp32",
+    ]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(ROOT / "train_ensemble.py"), *arguments, "--run-name", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
