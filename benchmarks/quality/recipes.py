@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
@@ -162,6 +163,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="starter", help="encoder (default: starter)")
     parser.add_argument("--data", default="sample", help="dataset (default: sample)")
+    parser.add_argument("--label-column", default="label", help="column with the class (default: label)")
     parser.add_argument("--max-length", type=int, default=256, help="tokens (default: 256)")
     parser.add_argument("--folds", type=int, default=5, help="(default: 5)")
     parser.add_argument("--use-folds", type=int, help="train on the first N folds alone (default: all)")
@@ -186,7 +188,8 @@ def settings(arguments):
     return {
         "model": Path(arguments.model).name,
         "data": Path(arguments.data).name,
-        "articles": count_articles(arguments.data),
+        "articles": len(read_data(arguments.data, arguments.label_column).train),
+        **({"label_column": arguments.label_column} if arguments.label_column != "label" else {}),
         "max_length": arguments.max_length,
         "folds": arguments.folds,
         "precision": arguments.precision,
@@ -194,9 +197,9 @@ def settings(arguments):
 
 
 @cache
-def count_articles(data):
-    """The training rows of a dataset: two of the same name need not be the same."""
-    return len(load_dataset(data).train)
+def read_data(data, label_column):
+    """The dataset, once a process."""
+    return load_dataset(data, label_column=label_column)
 
 
 def read_runs(path, arguments):
@@ -209,9 +212,9 @@ def read_runs(path, arguments):
 
 
 @cache
-def load(model, data):
+def load(model, data, label_column):
     """What all runs share, once a process: dataset, encoder, uncut tokens, the scripts' default recipe."""
-    dataset = load_dataset(data)
+    dataset = read_data(data, label_column)
     source = find_source(model)
     tokenizer, _ = load_tokenizer(source, dataset.train["text"])
     encoded = encode(tokenizer, dataset.train["text"])
@@ -223,7 +226,7 @@ def run(arguments, name, repeat, fold):
     if arguments.jobs > 1:
         torch.set_num_threads(1)
     candidate = CANDIDATES[name]
-    dataset, source, tokenizer, whole, recipe = load(arguments.model, arguments.data)
+    dataset, source, tokenizer, whole, recipe = load(arguments.model, arguments.data, arguments.label_column)
     fold_of = assign_folds(dataset.train, arguments.folds, repeat)
     train_rows, held_out = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
     labels = dataset.train["label"].to_numpy()
@@ -232,18 +235,20 @@ def run(arguments, name, repeat, fold):
         texts = dataset.train["text"].to_numpy()
         model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LinearSVC())
         model.fit(texts[train_rows], labels[train_rows])
-        correct, loss = model.predict(texts[held_out]) == labels[held_out], None
+        predicted, loss = model.predict(texts[held_out]), None
     else:
         probabilities = train_and_predict(
             candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out, repeat, arguments
         )
-        correct = np.array(dataset.classes)[probabilities.argmax(1)] == labels[held_out]
+        predicted = np.array(dataset.classes, dtype=object)[probabilities.argmax(1)]
         loss = cross_entropy(labels[held_out], probabilities, dataset.classes)
+    correct = predicted == labels[held_out]
     return settings(arguments) | {
         "candidate": name,
         "repeat": repeat,
         "fold": fold,
         "accuracy": float(correct.mean()),
+        "macro_f1": float(f1_score(labels[held_out], predicted, average="macro")),
         "loss": loss,
         "seconds": round(time.monotonic() - begin, 2),
         "date": f"{date.today():%Y-%m-%d}",
