@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: setup setup-dev demo test lint images clean
+.PHONY: setup setup-dev demo test test-all lint images clean
 
 setup: .venv/.installed
 setup-dev: .venv/.installed-dev
@@ -24,6 +24,9 @@ demo: setup
 
 test: setup-dev
 	$(PY) -m pytest
+
+test-all: setup-dev
+	$(PY) -m pytest -m ''
 
 lint: setup-dev
 	$(PY) -m ruff check .
