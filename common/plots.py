@@ -1,43 +1,57 @@
-"""Figures: one style for all of them, and the learning curves that training draws."""
+"""Figures: one style for all of them, and the learning curves that training draws.
+
+Figures are matplotlib's own objects, without pyplot: importing this leaves a notebook's backend and style alone, and
+drawing needs no display.
+"""
 
 import warnings
+from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")  # no display needed
-import matplotlib.pyplot as plt
 import seaborn as sns
+from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.files import whole_file
 
-warnings.filterwarnings("ignore", "Glyph .* missing")  # class names may be emoji: a box stands for them
 MOST_NAMED = 15  # curves that get a name each
 COLOURS = sns.color_palette("colorblind")
-sns.set_theme(
-    style="whitegrid",
-    palette=COLOURS,
-    rc={
-        "figure.dpi": 120,
-        "figure.facecolor": "white",  # a light card also in a page's dark mode
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": "#e6e6e6",
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
-        "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere, umlauts included
-    },
-)
+STYLE = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("notebook"),
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "patch.facecolor": COLOURS[0],
+    "figure.dpi": 120,
+    "figure.facecolor": "white",  # a light card also in a page's dark mode
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e6e6e6",
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere, umlauts included
+}
+styled = matplotlib.rc_context(STYLE)  # a decorator: the function draws in this style
 
 
-def save_figure(figure, path):
-    """Write the figure as PNG and close it."""
-    with whole_file(path) as temporary:
+def new_figure(figsize: tuple[float, float], **settings) -> Figure:
+    """An empty figure of that size in inches; `settings` are those of matplotlib's Figure."""
+    figure = Figure(figsize, **settings)
+    FigureCanvasAgg(figure)  # seaborn asks pyplot for a display otherwise
+    return figure
+
+
+@styled
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write the figure as PNG."""
+    with whole_file(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # class names may be emoji: a box stands for them
         figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
 
 
+@styled
 def draw_learning_curves(path, runs):
     """Draw loss and validation scores over the epochs.
 
@@ -45,7 +59,8 @@ def draw_learning_curves(path, runs):
     train_loss, those with "event" "epoch" carry epoch, train_loss and, where there are validation rows, valid_loss,
     valid_accuracy, valid_macro_f1.
     """
-    figure, (loss_axis, score_axis) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    figure = new_figure((10, 3.8), layout="constrained")
+    loss_axis, score_axis = figure.subplots(1, 2)
     for axis in (loss_axis, score_axis):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     several = len(runs) > 1
@@ -78,9 +93,11 @@ def draw_learning_curves(path, runs):
     save_figure(figure, path)
 
 
+@styled
 def draw_ensemble_curve(path, curve, voters):
     """Draw the ensemble's accuracy over its size (see `accuracy_curve`), beside the single models' scores."""
-    figure, axis = plt.subplots(figsize=(6, 3.8))
+    figure = new_figure((6, 3.8))
+    axis = figure.subplots()
     sizes = [point["size"] for point in curve]
     means = [100 * point["accuracy"] for point in curve]
     deviations = [100 * point["deviation"] for point in curve]

@@ -2,7 +2,7 @@
 
 from matplotlib.patches import FancyBboxPatch
 
-from common.plots import plt
+from common.plots import new_figure
 
 CARD, EDGE, INK, QUIET, ACCENT = "#fcfcfa", "#dcdfe4", "#23303f", "#6b7785", "#0072b2"
 DPI = 100
@@ -11,7 +11,7 @@ SCALE = 72 / DPI  # points in a pixel: sizes below are in pixels
 
 def new_card(width, height):
     """A figure of that many pixels and an axis whose units are pixels, with the card drawn."""
-    figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="none")
+    figure = new_figure((width / DPI, height / DPI), dpi=DPI, facecolor="none")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, width), ylim=(0, height))
     axis.axis("off")

@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from common.plots import styled
 from images.card import CARD, INK, QUIET, new_card, write
 
 WIDTH, HEIGHT = 1600, 400
@@ -20,6 +21,7 @@ FLOOR = 1e-2  # probabilities below it are alike: otherwise noise decides where 
 COLOURS = ("#4878b0", "#d98a3d", "#4f9a63", "#c2595b", "#8a74b8", "#8f6f5b", "#cf7fb0", "#3f9fb3", "#a3912f")
 
 
+@styled
 def draw_header(predictions):
     """The card from a Predictions with labels; a matplotlib Figure."""
     figure, axis = new_card(WIDTH, HEIGHT)

@@ -21,7 +21,7 @@ import find_label_issues
 import train_ensemble
 from common.cli import Parser, UserError, exit_codes
 from common.files import whole_file
-from common.plots import draw_learning_curves, plt
+from common.plots import draw_learning_curves, styled
 from common.predictions import read_predictions
 from common.runs import check_run, read_metrics
 from images.header import draw_header
@@ -88,12 +88,12 @@ def take(place):
     return lambda target: shrink(RUN / place, target)
 
 
+@styled
 def save_card(figure, target):
     """Save a card with its transparent corners, in all its colours: soft tints in few would be steps."""
     with whole_file(target) as temporary:
         figure.savefig(temporary, format="png", transparent=True)
         Image.open(temporary).save(temporary, format="png", optimize=True)
-    plt.close(figure)
 
 
 def shrink(source, target):

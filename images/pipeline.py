@@ -1,8 +1,9 @@
 """The README's pipeline picture: which script makes what of what. Large type, as it is read on phones, too."""
 
+from matplotlib import colormaps
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from common.plots import plt
+from common.plots import styled
 from images.card import INK, QUIET, SCALE, new_card, round_box, write
 
 WIDTH, HEIGHT = 1600, 1180
@@ -14,6 +15,7 @@ BACK = "#c2571a"  # the way back, from the review to training
 MONO = "DejaVu Sans Mono"
 
 
+@styled
 def draw_pipeline(counts, issues, submission):
     """The card, with samples of what the scripts make; a matplotlib Figure.
 
@@ -83,7 +85,7 @@ def draw_matrix(axis, x, y, counts):
     cell = 240 / len(counts)
     for row, column in [(row, column) for row in range(len(counts)) for column in range(len(counts))]:
         corner = (x - 120 + cell * column, y + 120 - cell * (row + 1))
-        colour = plt.get_cmap("Blues")(0.9 * shares[row, column] ** 0.6)
+        colour = colormaps["Blues"](0.9 * shares[row, column] ** 0.6)
         axis.add_patch(Rectangle(corner, cell - 2, cell - 2, facecolor=colour, edgecolor="none", zorder=3))
 
 

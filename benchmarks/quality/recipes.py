@@ -32,7 +32,7 @@ from benchmarks.workload import default_recipe
 from common.cli import UserError
 from common.data import assign_folds, load_dataset
 from common.metrics import cross_entropy
-from common.plots import COLOURS, plt, save_figure
+from common.plots import COLOURS, new_figure, save_figure, styled
 from common.runs import environment
 from common.training.devices import open_device
 from common.training.loop import fit, predict
@@ -358,12 +358,14 @@ def print_table(rows):
         )
 
 
+@styled
 def draw(path, rows, arguments):
     """Draw the differences to the default with their intervals; what is worse by far would squeeze the rest."""
     rows = [row for row in reversed(rows) if row["interval"] and abs(row["difference"]) < FAR]
     if not rows:
         return
-    figure, axis = plt.subplots(figsize=(7.5, 1.2 + 0.27 * len(rows)))
+    figure = new_figure((7.5, 1.2 + 0.27 * len(rows)))
+    axis = figure.subplots()
     for place, row in enumerate(rows):
         low, high = (100 * bound for bound in row["interval"])
         colour = COLOURS[2] if low > 0 else COLOURS[3] if high < 0 else COLOURS[7]

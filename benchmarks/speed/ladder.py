@@ -37,7 +37,7 @@ from benchmarks.workload import (
     spread,
 )
 from common.files import write_json
-from common.plots import COLOURS, plt, save_figure
+from common.plots import COLOURS, new_figure, save_figure, styled
 from common.training.devices import open_device
 from common.training.forward import choose_path
 from common.training.loop import Step, fit
@@ -203,6 +203,7 @@ def table(runs):
     return markdown_table(["", "tokens/s", "× before", "× plain"], rows)
 
 
+@styled
 def draw(path, record):
     """Bars from the plain loop at the top to the last rung, with the deviation over the rounds."""
     runs = {
@@ -211,7 +212,8 @@ def draw(path, record):
         if measured
     }
     means, deviations = zip(*runs.values(), strict=True)
-    figure, axis = plt.subplots(figsize=(9, 0.42 * len(runs) + 1.2), layout="constrained")
+    figure = new_figure((9, 0.42 * len(runs) + 1.2), layout="constrained")
+    axis = figure.subplots()
     axis.barh(list(runs), means, xerr=deviations, color=COLOURS[0], error_kw={"capsize": 2, "lw": 1})
     for place, mean in enumerate(means):
         axis.annotate(

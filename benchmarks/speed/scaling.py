@@ -30,7 +30,7 @@ from benchmarks.workload import (
     spread,
 )
 from common.files import write_json
-from common.plots import COLOURS, plt, save_figure
+from common.plots import COLOURS, new_figure, save_figure, styled
 from common.training.devices import close_device, gather, open_device
 from common.training.loop import fit
 from common.training.tokens import Encoded, deal_batches
@@ -163,9 +163,11 @@ def of_length(encoded, length, rows):
     return Encoded(np.resize(encoded.tokens, rows * length), np.arange(rows + 1, dtype=np.int64) * length)
 
 
+@styled
 def draw(path, record):
     """Seconds per epoch over length and over rows, with the line through the origin that fits best."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure = new_figure((9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, name, title in zip(axes, ("length", "rows"), ("Length", "Number"), strict=True):
         x = np.array([int(n) for n in record[name]], float)
         means, deviations = np.array([spread(case["seconds"]) for case in record[name].values()]).T

@@ -3,7 +3,6 @@
 Each function draws one matplotlib figure and returns it; whoever calls it saves it (common/plots.py).
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.colors import PowerNorm
@@ -11,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from common.confusion.statistics import row_shares
 from common.metrics import wilson_interval
-from common.plots import COLOURS
+from common.plots import COLOURS, new_figure, styled
 
 MOST_ANNOTATED = 16  # classes up to which every cell has room for its numbers
 MOST_COMPARED = 20  # classes that the comparison names
@@ -31,6 +30,7 @@ def display_name(path):
     return f"{path.parent.parent.name}, {path.stem}" if path.parent.name == "predictions" else path.name
 
 
+@styled
 def draw_matrix(counts, classes, order, title):
     """The confusion matrix [classes, classes] in the given order; colour: share of the row, number: count and share."""
     if len(classes) <= MOST_ANNOTATED:
@@ -38,7 +38,8 @@ def draw_matrix(counts, classes, order, title):
     else:  # large enough for the names to stand in a row each
         size = min(40, 7 + 0.09 * len(classes))
         font = min(9, 42 * size / len(classes))
-    figure, axis = plt.subplots(figsize=(size, 0.88 * size), layout="constrained")
+    figure = new_figure((size, 0.88 * size), layout="constrained")
+    axis = figure.subplots()
     support = counts.sum(axis=1)
     rows = [f"{_shorten(name)} ({rows:,})" for name, rows in zip(classes, support, strict=True)]
     _matrix(axis, counts, classes, order, with_counts=True)
@@ -53,12 +54,14 @@ def draw_matrix(counts, classes, order, title):
     return figure
 
 
+@styled
 def draw_per_class(table, title):
     """Precision, recall and F1 of each class, the best on top; `table` is per_class_metrics.csv."""
     table = table.sort_values("f1", kind="stable")
     rows = np.arange(len(table))
     height, size, font = (0.36, 45, 10) if len(table) <= 30 else (0.2, 25, 7.5)
-    figure, axis = plt.subplots(figsize=(8, 1.5 + height * len(table)), layout="constrained")
+    figure = new_figure((8, 1.5 + height * len(table)), layout="constrained")
+    axis = figure.subplots()
     axis.hlines(
         rows,
         table[["precision", "recall"]].min(axis=1),
@@ -83,14 +86,14 @@ def draw_per_class(table, title):
     return figure
 
 
+@styled
 def draw_reliability(table, error, title, recalibrated=None):
     """Accuracy against confidence, and how many rows lie at each confidence; `table` is calibration()'s.
 
     `recalibrated` is the same table with a fitted temperature, drawn beside it where there is one.
     """
-    figure, (axis, histogram) = plt.subplots(
-        2, 1, figsize=(6.4, 6.8), sharex=True, height_ratios=[3, 1], layout="constrained"
-    )
+    figure = new_figure((6.4, 6.8), layout="constrained")
+    axis, histogram = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     bounds = [wilson_interval(share, rows) for share, rows in zip(table["accuracy"], table["rows"], strict=True)]
     low, high = np.array(bounds).T
     axis.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="perfect calibration")
@@ -125,6 +128,7 @@ def draw_reliability(table, error, title, recalibrated=None):
     return figure
 
 
+@styled
 def draw_comparison(counts, f1_scores, names, difference, classes, order):
     """Two models on the same rows: their matrices above, F1 per class and the differences of their scores below.
 
@@ -135,7 +139,7 @@ def draw_comparison(counts, f1_scores, names, difference, classes, order):
     shown = [position for position in reversed(order) if position in furthest]
     top = 2.9 + 0.28 * min(len(classes), 9) if annotated else 5.4
     bottom = 1.2 + 0.24 * max(len(shown), 6)
-    figure = plt.figure(figsize=(10, top + bottom), layout="constrained")
+    figure = new_figure((10, top + bottom), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.04)
 
     matrices = upper.subplots(1, 2, sharey=True)
@@ -226,7 +230,8 @@ def _name_classes(axis, rows, columns, font):
     axis.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=font, rotation=0)
     axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=font, rotation=rotation)
     if rotation == 40:
-        plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
+        for label in axis.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
     axis.tick_params(length=0)
 
 

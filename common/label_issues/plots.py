@@ -1,14 +1,14 @@
 """Pictures of label issues: which given label is likely which other one, and how good the labels are."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from common.plots import COLOURS
+from common.plots import COLOURS, new_figure, styled
 
 NUMBERED_CLASSES = 20  # with more, numbers in the cells could not be read
 
 
+@styled
 def draw_joint(joint, rows, classes):
     """Estimated rows of each given label (down) and likely label (across); joint [classes, classes] sums to 1.
 
@@ -17,7 +17,8 @@ def draw_joint(joint, rows, classes):
     estimated = joint * rows
     numbered = len(classes) <= NUMBERED_CLASSES
     side = min(max(4.5, 0.62 * len(classes) + 2), 18)
-    figure, axis = plt.subplots(figsize=(side + 1.5, side))
+    figure = new_figure((side + 1.5, side))
+    axis = figure.subplots()
     diagonal = np.eye(len(classes), dtype=bool)
     shared = {
         "ax": axis,
@@ -39,9 +40,11 @@ def draw_joint(joint, rows, classes):
     return figure
 
 
+@styled
 def draw_quality(quality, is_issue):
     """Histogram of the label quality of all rows, and in front of them of those with a label issue."""
-    figure, axis = plt.subplots(figsize=(7.5, 4))
+    figure = new_figure((7.5, 4))
+    axis = figure.subplots()
     looks = {"bins": np.linspace(0, 1, 41), "edgecolor": "white", "linewidth": 0.4}
     axis.hist(quality, color=COLOURS[0], label=f"all rows ({len(quality):,})", **looks)
     axis.hist(quality[is_issue], color=COLOURS[3], label=f"label issues ({int(is_issue.sum()):,})", **looks)
