@@ -13,7 +13,8 @@ import sys
 import traceback
 from argparse import BooleanOptionalAction
 
-from common.cli import Interrupted, Parser, UserError, add_data_options, exit_codes, number
+from common.cli import Parser, UserError, add_data_options, exit_codes, number
+from common.interrupts import Interrupted
 from common.runs import open_run, run_folder
 from common.training.options import add_training_options
 

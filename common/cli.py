@@ -1,17 +1,15 @@
 """The command line's manners: exit codes, one-line errors, options that several scripts share."""
 
-import _thread
 import argparse
-import contextlib
 import errno
 import functools
 import math
 import os
 import re
-import signal
 import sys
 import textwrap
-import threading
+
+from common.interrupts import Interrupted, interruptible
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -21,10 +19,6 @@ USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUO
 
 class UserError(Exception):
     """Something that the user can mend: shown as one line, `error: ...`, with exit code 2."""
-
-
-class Interrupted(Exception):
-    """The user (or the machine's owner) asked the run to stop; the message says what was saved."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,7 +70,7 @@ def exit_codes(main):
     """Turn a script's `main(argv)` into one that returns 0, 2 or 130 as documented; defects keep their traceback."""
 
     @functools.wraps(main)
-    @_interruptible()
+    @interruptible()
     def wrapped(argv=None):
         try:
             return main(argv)
@@ -103,60 +97,6 @@ def _one_line(message):
     """The message on one line; what a file had in place of names can be megabytes, whose middle is left out."""
     line = " ".join(message.split())
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
-
-
-@contextlib.contextmanager
-def _interruptible():
-    """While entered, Ctrl-C and SIGTERM, by which machines are taken back, interrupt by KeyboardInterrupt.
-
-    Python swallows what is raised in finalizers and other callbacks: there the interruption comes again.
-    """
-    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    previous = {signum: signal.signal(signum, signal.default_int_handler) for signum in signals}
-    hook = sys.unraisablehook
-
-    def come_again(swallowed):
-        if swallowed.exc_type is not KeyboardInterrupt:
-            return hook(swallowed)
-        later = threading.Timer(0.01, _thread.interrupt_main)
-        later.daemon = True
-        later.start()
-
-    sys.unraisablehook = come_again
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
-
-
-class StopSignals:
-    """While entered, SIGINT and SIGTERM only set `requested`: the loop ends at a whole step. A second SIGINT kills.
-
-    A request that came too late for the loop to see is not forgotten: it interrupts on leaving.
-    """
-
-    def __init__(self):
-        self.requested = False
-        self._previous = {}
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._request)
-        return self
-
-    def __exit__(self, kind, *_):
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        if self.requested and kind is None:
-            raise KeyboardInterrupt
-
-    def _request(self, signum, _frame):
-        if self.requested and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 def wrap(line, indent=7):

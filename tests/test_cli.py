@@ -3,18 +3,16 @@
 import argparse
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
-import weakref
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.cli import Interrupted, Parser, StopSignals, UserError, add_data_options, exit_codes, number
+from common.cli import Parser, UserError, add_data_options, exit_codes, number
+from common.interrupts import Interrupted
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = (
@@ -100,75 +98,6 @@ def test_a_reader_that_has_gone_is_no_defect(monkeypatch):
     monkeypatch.setattr("sys.stderr", type("Stream", (), {"close": lambda _: closed.append(True)})())
     assert ends(BrokenPipeError())() == 130
     assert closed == [True]
-
-
-# Signals
-
-
-def test_signals_ask_the_loop_to_end_and_are_given_back():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        with pytest.raises(Interrupted, match="saved"), StopSignals() as stop:
-            assert not stop.requested
-            os.kill(os.getpid(), signum)
-            assert stop.requested
-            raise Interrupted("saved")
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_that_the_loop_did_not_see_is_not_forgotten(signum):
-    with pytest.raises(KeyboardInterrupt), StopSignals():
-        os.kill(os.getpid(), signum)  # in its last step
-
-
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_outside_the_loop_is_one_line_too(capsys, signum):
-    @exit_codes
-    def main(argv=None):
-        os.kill(os.getpid(), signum)
-
-    before = signal.getsignal(signal.SIGTERM)
-    assert main() == 130
-    assert capsys.readouterr() == ("", "interrupted\n")
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-@pytest.mark.parametrize("where", ["finalizer", "callback"])
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_a_finalizer_is_not_swallowed(capsys, signum, where):
-    """Python ignores what a finalizer raises: a progress bar's was once what a signal met, and the run went on."""
-
-    class Bar:
-        pass
-
-    def signals(*_):
-        os.kill(os.getpid(), signum)
-
-    @exit_codes
-    def main(argv=None):
-        bar = Bar()
-        if where == "finalizer":
-            Bar.__del__ = signals
-        else:
-            weakref.finalize(bar, signals)
-        del bar
-        for _ in range(1000):
-            time.sleep(0.01)
-
-    assert main() == 130
-    assert capsys.readouterr() == ("", "interrupted\n")
-
-
-def test_a_second_ctrl_c_does_not_wait():
-    with pytest.raises(KeyboardInterrupt, match="late"), StopSignals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)  # a machine that repeats itself
-        assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        raise KeyboardInterrupt("late")
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 # Numbers

@@ -23,10 +23,11 @@ from sklearn.metrics import average_precision_score
 import find_label_issues
 import train
 import train_ensemble
-from common.cli import EXIT_INTERRUPTED, Interrupted, UserError, exit_codes, number
+from common.cli import EXIT_INTERRUPTED, UserError, exit_codes, number
 from common.corrections import COLUMNS, flagged_ids
 from common.data import load_dataset, split_validation
 from common.files import read_json, write_json
+from common.interrupts import Interrupted
 from common.label_issues import labels as label_issues
 from common.label_issues.held_out import OUT_OF_FOLD, read_held_out
 from common.predictions import read_predictions

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from common.cli import Interrupted, StopSignals, UserError
+from common.cli import UserError
+from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from common.training.devices import microbatch_budget, sum_over_processes
 from common.training.dropout import use_word_dropout

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import common.training.loop as training
-from common.cli import Interrupted, UserError
+from common.cli import UserError
 from common.data import load_dataset
+from common.interrupts import Interrupted
 from common.training.checkpoints import load_checkpoint
 from common.training.devices import Device
 from common.training.loop import class_weights, fit, learning_rate_factor, make_optimizer, predict
