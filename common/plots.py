@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import seaborn as sns
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -17,6 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from common.files import whole_file
 
 MOST_NAMED = 15  # curves that get a name each
+LEAST_POINTS = 20  # of a score axis: one row of sixty, 1.7 points, must not look like a jump
+LONGEST_NAME = 26  # characters of a class name in a figure
 COLOURS = sns.color_palette("colorblind")
 STYLE = {
     **sns.axes_style("whitegrid"),
@@ -51,6 +54,15 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None})
 
 
+def shorten(name: object, longest: int = LONGEST_NAME) -> str:
+    """One line of at most `longest` characters, cut in the middle: German compounds differ at both ends."""
+    text = " ".join(str(name).split())
+    if len(text) <= longest:
+        return text
+    tail = longest // 3
+    return text[: longest - tail - 1] + "…" + text[-tail:]
+
+
 @styled
 def draw_learning_curves(path, runs):
     """Draw loss and validation scores over the epochs.
@@ -69,8 +81,9 @@ def draw_learning_curves(path, runs):
         epochs = [record for record in records if record["event"] == "epoch"]
         colour = COLOURS[position % len(COLOURS)]
         x = [record["epoch"] for record in epochs]
-        loss_axis.plot([r["epoch"] for r in steps], [r["train_loss"] for r in steps], color=colour, alpha=0.25)
-        loss_axis.plot(x, [r["train_loss"] for r in epochs], color=colour, label="training")
+        pale = {"color": colour, "alpha": 0.25, "label": "training, every few steps"}
+        loss_axis.plot([r["epoch"] for r in steps], [r["train_loss"] for r in steps], **pale)
+        loss_axis.plot(x, [r["train_loss"] for r in epochs], color=colour, label="training, each epoch")
         if not epochs or "valid_loss" not in epochs[0]:
             continue
         dots = {"color": colour if several else COLOURS[1], "marker": "o", "ms": 4}
@@ -81,6 +94,7 @@ def draw_learning_curves(path, runs):
             score_axis.plot(x, [100 * r["valid_macro_f1"] for r in epochs], label="macro-F1", **dots)
     loss_axis.set(title="Loss" + (" (dashed: validation)" if several else ""), xlabel="epoch", ylim=(0, None))
     score_axis.set(title="Validation accuracy" if several else "Validation scores", xlabel="epoch", ylabel="%")
+    _widen(score_axis)
     if not score_axis.lines:
         score_axis.text(0.5, 0.5, "no validation rows", ha="center", va="center", transform=score_axis.transAxes)
         score_axis.set(xticks=[], yticks=[])
@@ -94,8 +108,12 @@ def draw_learning_curves(path, runs):
 
 
 @styled
-def draw_ensemble_curve(path, curve, voters):
-    """Draw the ensemble's accuracy over its size (see `accuracy_curve`), beside the single models' scores."""
+def draw_ensemble_curve(path: Path, results: dict) -> None:
+    """Draw the ensemble's accuracy over its size, beside the single models' scores.
+
+    `results` is an ensemble's results.json: its "curve", "voters", "accuracy_interval" and "rows".
+    """
+    curve, voters = results["curve"], results["voters"]
     figure = new_figure((6, 3.8))
     axis = figure.subplots()
     sizes = [point["size"] for point in curve]
@@ -112,8 +130,19 @@ def draw_ensemble_curve(path, curve, voters):
     axis.errorbar(
         sizes, means, yerr=deviations, color=COLOURS[0], marker="o", capsize=3, label="mean of subsets ± deviation"
     )
+    low, high = (100 * bound for bound in results["accuracy_interval"])
+    band = f"95% interval of all {len(voters)} on {results['rows']:,} rows"
+    axis.axhspan(low, high, color=COLOURS[0], alpha=0.1, lw=0, label=band)
     axis.set(title="Accuracy of the ensemble", xlabel="members", ylabel="%")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.margins(y=0.15)
+    _widen(axis)
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     save_figure(figure, path)
+
+
+def _widen(axis: Axes) -> None:
+    """Let a score axis in percent span at least LEAST_POINTS, within 0 to 100."""
+    low, high = axis.get_ylim()
+    top = min(high + max(0.0, LEAST_POINTS - (high - low)) / 2, 101.0)
+    axis.set_ylim(max(0.0, min(low, top - LEAST_POINTS)), top)
+    axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

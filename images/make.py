@@ -97,11 +97,11 @@ def save_card(figure, target):
 
 
 def shrink(source, target):
-    """Copy a picture, no wider than the README shows it, in 64 colours: a tenth of the bytes."""
+    """Copy a picture, no wider than the README shows it; a palette would put grey bands into the colour bars."""
     picture = Image.open(source).convert("RGB")
     if picture.width > WIDTH:
         picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-    picture.quantize(64).save(target, optimize=True)
+    picture.save(target, optimize=True)
 
 
 def photograph(target):

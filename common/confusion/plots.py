@@ -10,11 +10,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from common.confusion.statistics import row_shares
 from common.metrics import wilson_interval
-from common.plots import COLOURS, new_figure, styled
+from common.plots import COLOURS, new_figure, shorten, styled
 
 MOST_ANNOTATED = 16  # classes up to which every cell has room for its numbers
 MOST_COMPARED = 20  # classes that the comparison names
-LONGEST_NAME = 26
 GREY, LIGHT_GREY = "#6b6b6b", "#c8c8c8"
 FIGURE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted F1"}
 
@@ -22,7 +21,7 @@ FIGURE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "
 def title(path, scores, rows):
     """The figures' title: what was scored, on how many rows, and how well."""
     figures = f"{rows:,} rows, accuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%}"
-    return f"{_shorten(display_name(path), 60)}\n{figures}"
+    return f"{shorten(display_name(path), 60)}\n{figures}"
 
 
 def display_name(path):
@@ -41,13 +40,13 @@ def draw_matrix(counts, classes, order, title):
     figure = new_figure((size, 0.88 * size), layout="constrained")
     axis = figure.subplots()
     support = counts.sum(axis=1)
-    rows = [f"{_shorten(name)} ({rows:,})" for name, rows in zip(classes, support, strict=True)]
+    rows = [f"{shorten(name)} ({rows:,})" for name, rows in zip(classes, support, strict=True)]
     _matrix(axis, counts, classes, order, with_counts=True)
     _name_classes(axis, [rows[position] for position in order], [classes[position] for position in order], font)
     bar = figure.colorbar(axis.collections[0], ax=axis, shrink=0.6, aspect=30, pad=0.02)
     bar.set_ticks([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    bar.set_label("share of the given class")
+    bar.set_label(f"share of the given class ({'square' if len(classes) <= MOST_ANNOTATED else 'cube'}-root scale)")
     bar.outline.set_visible(False)
     axis.set(xlabel="predicted class", ylabel="given class (rows)")
     _set_title(figure, title, fontsize=max(12, 1.1 * size))
@@ -62,19 +61,13 @@ def draw_per_class(table, title):
     height, size, font = (0.36, 45, 10) if len(table) <= 30 else (0.2, 25, 7.5)
     figure = new_figure((8, 1.5 + height * len(table)), layout="constrained")
     axis = figure.subplots()
-    axis.hlines(
-        rows,
-        table[["precision", "recall"]].min(axis=1),
-        table[["precision", "recall"]].max(axis=1),
-        color=LIGHT_GREY,
-        lw=2.5,
-        zorder=1,
-    )
-    markers = {"precision": ("<", COLOURS[0]), "recall": (">", COLOURS[1]), "f1": ("o", "black")}
-    for name, (marker, colour) in markers.items():
-        label = "F1" if name == "f1" else name
-        axis.scatter(table[name], rows, marker=marker, color=colour, s=size, label=label, zorder=2)
-    names = [f"{_shorten(name)} ({support:,})" for name, support in zip(table["class"], table["support"], strict=True)]
+    pair = table[["precision", "recall"]]
+    axis.hlines(rows, pair.min(axis=1), pair.max(axis=1), color=LIGHT_GREY, lw=2.5, zorder=1)
+    # Above and below the line, so that equal scores do not hide each other.
+    markers = {"precision": ("v", COLOURS[0], 0.22), "F1": ("o", "black", 0), "recall": ("^", COLOURS[1], -0.22)}
+    for name, (marker, colour, shift) in markers.items():
+        axis.scatter(table[name.lower()], rows + shift, marker=marker, color=colour, s=size, label=name, zorder=2)
+    names = [f"{shorten(name)} ({support:,})" for name, support in zip(table["class"], table["support"], strict=True)]
     axis.set_yticks(rows, names, fontsize=font)
     axis.set_ylim(-0.7, len(table) - 0.3)
     lowest = table[["precision", "recall"]].to_numpy().min()
@@ -147,7 +140,7 @@ def draw_comparison(counts, f1_scores, names, difference, classes, order):
     for mark, axis, matrix, name in zip("AB", matrices, counts, names, strict=True):
         _matrix(axis, matrix, classes, order, with_counts=False)
         _name_classes(axis, ordered, ordered, font=9)
-        axis.set_title(f"{mark}: {_shorten(name, 40)}", fontsize=11)
+        axis.set_title(f"{mark}: {shorten(name, 40)}", fontsize=11)
         axis.set_xlabel("predicted class" + (" (number: % of the given class)" if annotated else ""), fontsize=10)
     matrices[0].set_ylabel("given class", fontsize=10)
     matrices[1].tick_params(labelleft=False)
@@ -167,7 +160,7 @@ def _draw_f1_pairs(axis, scores, names):
     axis.hlines(rows, *scores, color=LIGHT_GREY, lw=2.5, zorder=1)
     axis.scatter(scores[0], rows, color=COLOURS[0], s=40, label="A", zorder=2)
     axis.scatter(scores[1], rows, facecolor="none", edgecolor=COLOURS[1], lw=1.8, s=60, label="B", zorder=3)
-    axis.set_yticks(rows, [_shorten(name) for name in names], fontsize=9)
+    axis.set_yticks(rows, [shorten(name) for name in names], fontsize=9)
     axis.set_ylim(-0.7, len(names) - 0.3)
     axis.margins(x=0.06)
     _percent_axis(axis)
@@ -192,6 +185,7 @@ def _draw_differences(axis, differences):
     axis.tick_params(axis="x", labelsize=9)
     reach = 1.1 * max(1.0, *(abs(limit) for limit in axis.get_xlim()))
     axis.set_xlim(-reach, reach)
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.grid(axis="y", visible=False)
 
 
@@ -225,7 +219,7 @@ def _matrix(axis, counts, classes, order, with_counts):
 
 def _name_classes(axis, rows, columns, font):
     """Label the rows and columns of a matrix, names beside each other only where they are short enough."""
-    columns = [_shorten(name) for name in columns]
+    columns = [shorten(name) for name in columns]
     rotation = 0 if sum(len(name) + 2 for name in columns) < 45 else 40 if len(columns) <= MOST_ANNOTATED else 90
     axis.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=font, rotation=0)
     axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=font, rotation=rotation)
@@ -236,18 +230,9 @@ def _name_classes(axis, rows, columns, font):
 
 
 def _percent_axis(axis):
-    axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g}%")
 
 
 def _set_title(figure, text, fontsize=12):
     figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=fontsize)
-
-
-def _shorten(name, longest=LONGEST_NAME):
-    """One line of at most `longest` characters, cut in the middle: German compounds differ at both ends."""
-    name = " ".join(str(name).split())
-    if len(name) <= longest:
-        return name
-    tail = longest // 3
-    return name[: longest - tail - 1] + "…" + name[-tail:]

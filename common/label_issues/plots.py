@@ -2,8 +2,9 @@
 
 import numpy as np
 import seaborn as sns
+from matplotlib.ticker import MaxNLocator
 
-from common.plots import COLOURS, new_figure, styled
+from common.plots import COLOURS, new_figure, shorten, styled
 
 NUMBERED_CLASSES = 20  # with more, numbers in the cells could not be read
 
@@ -15,7 +16,9 @@ def draw_joint(joint, rows, classes):
     Colour shows the disagreement; the diagonal, which would drown it, is left grey.
     """
     estimated = joint * rows
-    numbered = len(classes) <= NUMBERED_CLASSES
+    # Less than half a row is no row: an empty cell shows it better than a zero.
+    numbers = np.where(estimated >= 0.5, np.char.mod("%.0f", estimated), "")
+    names = [shorten(name) for name in classes]
     side = min(max(4.5, 0.62 * len(classes) + 2), 18)
     figure = new_figure((side + 1.5, side))
     axis = figure.subplots()
@@ -25,13 +28,13 @@ def draw_joint(joint, rows, classes):
         "square": True,
         "linewidths": 0.5,
         "linecolor": "white",
-        "fmt": ".0f",
-        "annot": numbered,
-        "xticklabels": classes,
-        "yticklabels": classes,
+        "fmt": "",
+        "annot": numbers if len(classes) <= NUMBERED_CLASSES else None,
+        "xticklabels": names,
+        "yticklabels": names,
     }
     highest = max(1.0, float(np.where(diagonal, 0, estimated).max()))
-    bar = {"label": "estimated rows, labels disagree", "shrink": 0.7}
+    bar = {"label": "estimated rows, labels disagree", "shrink": 0.7, "ticks": MaxNLocator(6, integer=True)}
     sns.heatmap(estimated, mask=diagonal, cmap="OrRd", vmin=0, vmax=highest, cbar_kws=bar, **shared)
     sns.heatmap(estimated, mask=~diagonal, cmap=["#e9e9e9"], cbar=False, **shared)
     axis.set(title="Given and likely labels, as cleanlab estimates them", xlabel="likely label", ylabel="given label")

@@ -83,7 +83,7 @@ def combine_members(folder, dataset, members):
         folder / "learning_curves.png", {member.name: read_metrics(path) for member, path in folders.items()}
     )
     if validated and len(voters) > 1:
-        draw_ensemble_curve(folder / "ensemble_curve.png", results["curve"], results["voters"])
+        draw_ensemble_curve(folder / "ensemble_curve.png", results)
     write_json(folder / "environment.json", environment())
     write_json(folder / "results.json", results)
     return results
