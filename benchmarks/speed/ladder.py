@@ -39,7 +39,7 @@ from benchmarks.workload import (
 from common.files import write_json
 from common.plots import COLOURS, new_figure, save_figure, styled
 from common.training.devices import open_device
-from common.training.forward import choose_path
+from common.training.forward import choose_mode
 from common.training.loop import Step, fit
 from common.training.tokens import deal_batches
 
@@ -55,7 +55,7 @@ class Rung:
     tf32: bool = False
     precision: str = "fp32"
     microbatch_tokens: int | None = WHOLE_BATCH  # None: the loop's own, of texts sorted by length
-    path: str = "padded"
+    mode: str = "padded"
     whole_last_layer: bool = True
     word_dropout: bool = False
     fused_optimizer: bool = False
@@ -63,16 +63,16 @@ class Rung:
     compiled: bool = False
 
 
-def climb(device, path, compiled):
-    """The rungs in order: [(name, Rung or None where this device lacks it)]. `path` is the loop's (choose_path)."""
+def climb(device, mode, compiled):
+    """The rungs in order: [(name, Rung or None where this device lacks it)]. `mode` is the loop's (choose_mode)."""
     steps = (
         ("plain: float32, padded to the batch's longest", {}),
         ("fused attention (SDPA; needs attention dropout 0)", {"attention": "sdpa", "attention_dropout": 0.0}),
         ("TF32", {"tf32": True} if device.device.type == "cuda" else None),
         (device.precision, {"precision": device.precision} if device.precision != "fp32" else None),
         ("microbatches sorted by length", {"microbatch_tokens": None}),
-        ("no padding", {"path": path} if path != "padded" else None),
-        ("last layer for the first token only", {"whole_last_layer": False} if path != "padded" else None),
+        ("no padding", {"mode": mode} if mode != "padded" else None),
+        ("last layer for the first token only", {"whole_last_layer": False} if mode != "padded" else None),
         ("dropout from random words", {"word_dropout": True} if device.device.type == "cpu" else None),
         ("fused AdamW", {"fused_optimizer": True}),
         ("mean pooling, for quality", {"pooling": "mean"}),
@@ -92,7 +92,7 @@ def main():
     work = Workload(
         arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
     )
-    rungs = climb(device, choose_path(work.model(), device), arguments.compile)
+    rungs = climb(device, choose_mode(work.model(), device), arguments.compile)
     runs = {name: [] for name, _ in rungs}
     for repeat in range(arguments.repeats + 1):  # the first round warms up: compilation, memory pools
         for name, rung in rungs:
@@ -143,7 +143,7 @@ def measure(work, device, rung, batch_size):
         torch.set_float32_matmul_precision("high" if rung.tf32 else "highest")
     without = contextlib.ExitStack()
     if rung.whole_last_layer:
-        whole_layer = functools.partial(_whole_layer, path=rung.path)
+        whole_layer = functools.partial(_whole_layer, mode=rung.mode)
         without.enter_context(mock.patch.object(common.training.forward, "_first_token_layer", whole_layer))
     if not rung.word_dropout:
         without.enter_context(mock.patch.object(common.training.loop, "use_word_dropout", lambda model: None))
@@ -172,18 +172,18 @@ def measure(work, device, rung, batch_size):
 
 
 def _step(rung, *arguments):
-    """The loop's Step, on the rung's path and with torch's default implementation of AdamW where it is not fused."""
+    """The loop's Step, in the rung's mode and with torch's default implementation of AdamW where it is not fused."""
     step = Step(*arguments)
-    step.path = rung.path
+    step.mode = rung.mode
     for group in step.optimizer.param_groups:
         group["fused"] = True if rung.fused_optimizer else None
     return step
 
 
-def _whole_layer(layer, hidden, batch, path):
+def _whole_layer(layer, hidden, batch, mode):
     """In place of the closed form: the layer for all tokens, of which the first of each text is taken."""
     segments = {"runs": common.training.forward._runs(batch)}
-    if path == "varlen":
+    if mode == "varlen":
         segments = {"starts": batch.starts, "longest": max(batch.lengths)}
     return layer(hidden[None], None, **segments)[0, batch.starts[:-1].long()]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.workload import ARCHITECTURES, Workload, synchronize
 from common.training.devices import microbatch_budget, open_device
-from common.training.forward import choose_path, compute_logits
+from common.training.forward import choose_mode, compute_logits
 from common.training.tokens import TokenStore, split_by_length
 
 ROUNDS = 2
@@ -37,21 +37,21 @@ def main():
     for number in range(ROUNDS + 1):
         for precision in ("fp32", "bf16"):
             device = replace(base, precision=precision)
-            for path in dict.fromkeys(["padded", choose_path(model, device)]):
-                rate = measure(model, store, rows, device, path)
+            for mode in dict.fromkeys(["padded", choose_mode(model, device)]):
+                rate = measure(model, store, rows, device, mode)
                 if number:
-                    print(f"{number} {path:<7} {precision} {rate:8,.0f} tokens/s", flush=True)
+                    print(f"{number} {mode:<7} {precision} {rate:8,.0f} tokens/s", flush=True)
     return 0
 
 
-def measure(model, store, rows, device, path):
+def measure(model, store, rows, device, mode):
     """Tokens per second of one batch, forward and backward, in the loop's microbatches."""
     model.zero_grad()
     model.config._attn_implementation = "sdpa"
     begin = time.perf_counter()
-    for micro in split_by_length(rows, store.lengths, microbatch_budget(model, device), path == "padded"):
+    for micro in split_by_length(rows, store.lengths, microbatch_budget(model, device), mode == "padded"):
         with device.autocast():
-            logits = compute_logits(model, store.gather(micro), path)
+            logits = compute_logits(model, store.gather(micro), mode)
         logits.float().sum().backward()
     synchronize(device)
     return store.lengths[rows].sum() / (time.perf_counter() - begin)

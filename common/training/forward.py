@@ -30,7 +30,7 @@ class Packed:
     lengths: tuple[int, ...]  # [texts], the same on the host
 
 
-def choose_path(model, device):
+def choose_mode(model, device):
     """How batches of this model are computed on this Device: "varlen", "packed" or "padded".
 
     The variable-length kernel needs CUDA, compute capability 8.0 and bf16; attention dropout rules it out.
@@ -64,10 +64,11 @@ def compile_layers(model):
         layer.compile(dynamic=True)
 
 
-def compute_logits(model, batch, path):
-    """Logits [texts, classes] of a packed batch, by the given path (see `choose_path`)."""
-    if path == "padded":
+def compute_logits(model, batch, mode):
+    """Logits [texts, classes] of a packed batch, in the given mode (see `choose_mode`)."""
+    if mode == "padded":
         return _padded_logits(model, batch)
+    _register_attention()
     model.config._attn_implementation = "text_by_text"
     base = model.base_model
     offset = base.embeddings.padding_idx + 1 if base.config.model_type in _ROBERTA_LIKE else 0
@@ -75,7 +76,7 @@ def compute_logits(model, batch, path):
     if hasattr(base, "embeddings_project"):
         hidden = base.embeddings_project(hidden)
     *layers, last = encoder_layers(model)
-    segments = {"starts": batch.starts, "longest": max(batch.lengths)} if path == "varlen" else {"runs": _runs(batch)}
+    segments = {"starts": batch.starts, "longest": max(batch.lengths)} if mode == "varlen" else {"runs": _runs(batch)}
     for layer in layers:
         hidden = layer(hidden, None, **segments)
     summary = _mean_pooling_layer if getattr(model.config, "mean_pooling_layer", False) else _first_token_layer
@@ -155,7 +156,10 @@ def _text_by_text(
     return torch.cat(outputs)[None], None
 
 
-AttentionInterface.register("text_by_text", _text_by_text)
+@cache
+def _register_attention():
+    """Make `text_by_text` known to transformers: at the first batch, importing this changes nothing."""
+    AttentionInterface.register("text_by_text", _text_by_text)
 
 
 def _padded_logits(model, batch):

@@ -20,7 +20,7 @@ from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from common.training.devices import microbatch_budget, sum_over_processes
 from common.training.dropout import use_word_dropout
-from common.training.forward import choose_path, compile_layers, compute_logits
+from common.training.forward import choose_mode, compile_layers, compute_logits
 from common.training.models import head_parameters
 from common.training.tokens import (
     TokenStore,
@@ -178,7 +178,7 @@ class Step:
     def __init__(self, model, texts, labels, recipe, seed, device, say):
         self.model, self.recipe, self.seed, self.device, self.say = model, recipe, seed, device, say
         self.texts, self.store, self.epoch = texts, None, None
-        self.path = choose_path(model, device)
+        self.mode = choose_mode(model, device)
         if device.device.type == "cpu":
             use_word_dropout(model)
         self.optimizer = make_optimizer(model, recipe)
@@ -249,7 +249,7 @@ class Step:
         share = rows[self.device.rank :: self.device.processes]
         scale = 1.0 if len(share) else 0.0  # fewer rows than processes: take part, without weight
         total = torch.zeros((), device=self.device.device)
-        lengths, padded = self.store.lengths, self.path == "padded"
+        lengths, padded = self.store.lengths, self.mode == "padded"
         for micro in split_by_length(share if len(share) else rows[:1], lengths, budget, padded):
             loss = self.loss(micro) * (scale / normaliser)
             (self.scaler.scale(loss) if self.scaler else loss).backward()
@@ -293,7 +293,7 @@ class Step:
     def logits(self, rows):
         """Logits of the texts `rows`, [texts, classes] float32."""
         with self.device.autocast():
-            return compute_logits(self.model, self.store.gather(rows), self.path).float()
+            return compute_logits(self.model, self.store.gather(rows), self.mode).float()
 
     def read_losses(self, stop):
         """The batch losses since the last call, as floats; the processes also agree here on whether to stop."""
@@ -322,15 +322,15 @@ def predict(model, texts, device, recipe=None, progress="predict"):
     elif recipe:
         texts = cut_heads(texts, recipe["max_length"])
     store = TokenStore(texts, device.device)
-    path = choose_path(model, device)
+    mode = choose_mode(model, device)
     parts = np.arange(len(owner))[device.rank :: device.processes]
     budget = microbatch_budget(model, device, training=False)
     counts = torch.from_numpy(np.bincount(owner)).to(device.device)
     probabilities = torch.zeros(len(counts), model.config.num_labels, device=device.device)
     bar = tqdm(total=len(parts), desc=progress, unit="text", leave=False, disable=None if device.main else True)
     with bar, device.autocast():
-        for micro in split_by_length(parts, store.lengths, budget, path == "padded"):
-            logits = compute_logits(model, store.gather(micro), path)
+        for micro in split_by_length(parts, store.lengths, budget, mode == "padded"):
+            logits = compute_logits(model, store.gather(micro), mode)
             rows = torch.from_numpy(owner[micro]).to(device.device)
             probabilities.index_add_(0, rows, logits.float().softmax(dim=-1))
             bar.update(len(micro))

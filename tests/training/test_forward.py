@@ -22,7 +22,7 @@ from transformers import (
 
 import common.training.forward
 from common.training.devices import Device
-from common.training.forward import choose_path, compute_logits
+from common.training.forward import choose_mode, compute_logits
 from common.training.models import add_mean_pooling
 from common.training.tokens import Encoded, TokenStore, deal_batches, split_by_length
 
@@ -75,8 +75,8 @@ def test_packed_equals_the_librarys_forward_pass(family, pooling):
     model = make(family, pooling)
     encoded = texts(7, 3, 7, 12, 1)
     batch = TokenStore(encoded, torch.device("cpu")).gather(np.array([0, 2, 3, 1, 4]))
-    for path in ("packed", "padded"):
-        logits = compute_logits(model, batch, path)
+    for mode in ("packed", "padded"):
+        logits = compute_logits(model, batch, mode)
         expected = torch.stack([library_logits(model, encoded, row) for row in (0, 2, 3, 1, 4)])
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
     assert expected.std(dim=0).min() > 1e-3  # the texts differ: equality says something
@@ -128,7 +128,7 @@ def test_mean_pooling_layer_is_the_mean():
 
 @torch.no_grad()
 def test_variable_length_path(monkeypatch):
-    """The path of modern GPUs, with a kernel of the documented signature that computes text by text."""
+    """The mode of modern GPUs, with a kernel of the documented signature that computes text by text."""
 
     def varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None):
         assert cu_seq_q.dtype == torch.int32 and (cu_seq_q == cu_seq_k).all()
@@ -154,7 +154,7 @@ def test_other_architectures_are_padded():
     model = DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32, num_labels=3)
     ).eval()
-    assert choose_path(model, CPU) == "padded"
+    assert choose_mode(model, CPU) == "padded"
     encoded = texts(5, 2)
     batch = TokenStore(encoded, torch.device("cpu")).gather(np.arange(2))
     expected = torch.stack([library_logits(model, encoded, row) for row in range(2)])

@@ -241,12 +241,12 @@ def test_full_memory_halves_the_microbatches(task, tmp_path, monkeypatch):
     compute = training.compute_logits
     seen = []
 
-    def limited(model, batch, path):
+    def limited(model, batch, mode):
         if model.training:
             seen.append(len(batch.ids))
             if len(batch.ids) > 100:
                 raise torch.OutOfMemoryError
-        return compute(model, batch, path)
+        return compute(model, batch, mode)
 
     monkeypatch.setattr(training, "compute_logits", limited)
     lines, records, plain = [], [], []
@@ -264,11 +264,11 @@ def test_memory_that_is_full_in_the_adversarial_pass_changes_nothing(task, tmp_p
     compute, direction = training.compute_logits, training.Step._direction
     calls, directions, lines = [], [], []
 
-    def limited(model, batch, path):
-        calls.append(path)
+    def limited(model, batch, mode):
+        calls.append(mode)
         if len(calls) == 2:
             raise torch.OutOfMemoryError
-        return compute(model, batch, path)
+        return compute(model, batch, mode)
 
     def counted(step):
         directions.append(step)
