@@ -16,6 +16,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import BertConfig, BertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification
 
+from common.cli import UserError
 from common.data import load_dataset
 from common.runs import environment
 from common.training.models import add_mean_pooling, describe_source, find_source, load_model, load_tokenizer
@@ -53,6 +54,8 @@ class Workload:
     """Articles, tokenized for an encoder, and a way to make that encoder anew with the same weights."""
 
     def __init__(self, model, random_init, data, max_length, rows):
+        if random_init and random_init not in ARCHITECTURES:
+            raise UserError(f"no architecture {random_init!r}; there are: {', '.join(ARCHITECTURES)}")
         dataset = load_dataset(data)
         texts = (dataset.train["text"].tolist() * (rows // len(dataset.train) + 1))[:rows]
         labels = (dataset.train["label"].tolist() * (rows // len(dataset.train) + 1))[:rows]
@@ -226,18 +229,6 @@ def record_path(arguments, name, device):
         return Path(arguments.json)
     kind = "cpu" if device.device.type == "cpu" else "-".join(device.name.lower().split())
     return Path(__file__).parent / "results" / f"{name}-{kind}-{date.today():%Y-%m-%d}.json"
-
-
-def add_workload_options(parser, *, model="starter", max_length=512, rows=256):
-    """The options that say what is computed."""
-    parser.add_argument("--model", default=model, help=f"encoder (default: {model})")
-    parser.add_argument("--random-init", choices=sorted(ARCHITECTURES), help="this architecture with random weights")
-    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
-    parser.add_argument("--max-length", type=int, default=max_length, help=f"tokens (default: {max_length})")
-    parser.add_argument(
-        "--max-train-rows", type=int, default=rows, help=f"articles, repeated if need be (default: {rows})"
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: auto)")
 
 
 def default_recipe(model, source):

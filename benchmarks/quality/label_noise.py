@@ -13,7 +13,6 @@ Labels of the dataset count as true; where some are not (sample has twelve plant
 false alarms. Further options go to the training scripts. The same command goes on where it was interrupted.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from sklearn.metrics import average_precision_score
 import find_label_issues
 import train
 import train_ensemble
+from benchmarks.options import new_parser
 from common.cli import EXIT_INTERRUPTED, UserError, exit_codes, number
 from common.corrections import COLUMNS, flagged_ids
 from common.data import load_dataset, split_validation
@@ -106,31 +106,12 @@ def main(argv=None):
 
 def parse_arguments(argv):
     """Our options, and the list of those that the training scripts get."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = new_parser(__doc__, "model", "data", "folds", "json", seeds=1)
     share = number(float, 0, 0.9, low_open=True)
-    parser.add_argument("--model", default="starter", help="encoder (default: starter)")
-    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
-    parser.add_argument("--share", type=share, default=0.1, help="of the training labels to flip (default: 0.1)")
-    parser.add_argument("--held-out", type=share, default=0.25, help="share of train.csv set aside (default: 0.25)")
-    parser.add_argument(
-        "--noise-seed",
-        type=number(int, 0),
-        default=0,
-        metavar="N",
-        help="draws the rows set aside and the flipped labels (default: 0)",
-    )
-    parser.add_argument("--folds", type=number(int, 2), default=5, help="of the cross-validation (default: 5)")
-    parser.add_argument(
-        "--seeds",
-        type=number(int, 1),
-        default=1,
-        metavar="N",
-        help="trainings on each of the four sets of labels (default: 1)",
-    )
-    parser.add_argument("--runs", metavar="FOLDER", help="(default: runs/label_noise-<data>-<model>)")
-    parser.add_argument("--json", metavar="FILE", help="record the figures here")
+    parser.add_argument("--share", type=share, default=0.1, metavar="SHARE", help="of the training labels to flip")
+    parser.add_argument("--held-out", type=share, default=0.25, metavar="SHARE", help="of train.csv to set aside")
+    parser.add_argument("--noise-seed", type=number(int, 0), default=0, metavar="N", help="random seed of both choices")
+    parser.add_argument("--runs", metavar="FOLDER", help="where runs go (default: runs/label_noise-<data>-<model>)")
     return parser.parse_known_args(argv)
 
 

@@ -8,7 +8,6 @@ after an interruption. The table compares each candidate with the default on the
 interval of the difference (95 %, normal) takes an article's predictions as one cluster.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -27,9 +26,10 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
+from benchmarks.options import new_parser
 from benchmarks.quality import techniques
 from benchmarks.workload import default_recipe
-from common.cli import UserError
+from common.cli import UserError, exit_codes, number
 from common.data import assign_folds, load_dataset
 from common.metrics import cross_entropy
 from common.plots import COLOURS, new_figure, save_figure, styled
@@ -124,9 +124,10 @@ CANDIDATES = {
 }
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Run what is missing, then print the table and draw the picture; returns the exit code."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     path = Path(arguments.results)
     runs = read_runs(path, arguments)
     if not arguments.table:
@@ -158,26 +159,22 @@ def main():
     return 0
 
 
-def parse_arguments():
+def parse_arguments(argv):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="starter", help="encoder (default: starter)")
-    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
-    parser.add_argument("--label-column", default="label", help="column with the class (default: label)")
-    parser.add_argument("--max-length", type=int, default=256, help="tokens (default: 256)")
-    parser.add_argument("--folds", type=int, default=5, help="(default: 5)")
-    parser.add_argument("--use-folds", type=int, help="train on the first N folds alone (default: all)")
-    parser.add_argument("--repeats", type=int, default=3, help="splits and seeds (default: 3)")
-    parser.add_argument("--candidates", default=",".join(CANDIDATES), help="names, with commas (default: all)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each if several (default: 1)")
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: auto)")
-    parser.add_argument("--results", help="file of JSON lines (default: benchmarks/results/recipes-<model>.jsonl)")
-    parser.add_argument("--table", action="store_true", help="only print the table and draw the picture")
-    arguments = parser.parse_args()
+    parser = new_parser(__doc__, "model", "data", "folds", "precision", "results", "table", max_length=256, repeats=3)
+    parser.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
+    parser.add_argument("--use-folds", type=number(int, 1), metavar="N", help="train on the first N folds alone")
+    parser.add_argument(
+        "--candidates", default=",".join(CANDIDATES), metavar="NAME,...", help="which to run (default: all)"
+    )
+    parser.add_argument(
+        "--jobs", type=number(int, 1), default=1, metavar="N", help="processes, of one thread each if several"
+    )
+    arguments = parser.parse_args(argv)
     arguments.candidates = arguments.candidates.split(",")
     for name in arguments.candidates:
         if name not in CANDIDATES:
-            parser.error(f"no candidate {name!r}; there are: {', '.join(CANDIDATES)}")
+            raise UserError(f"no candidate {name!r}; there are: {', '.join(CANDIDATES)}")
     default = Path(__file__).parents[1] / "results" / f"recipes-{Path(arguments.model).name}.jsonl"
     arguments.results = arguments.results or default
     return arguments

@@ -1,11 +1,10 @@
 """The baseline without a neural network: TF-IDF and a linear support vector machine, on the folds of train_ensemble.py.
 
-    python -m benchmarks.quality.tfidf --data kaggle --folds 5 --split-seeds 3
+    python -m benchmarks.quality.tfidf --data kaggle --folds 5 --seeds 3
 
 Prints the accuracy over all held-out rows, with its mean and deviation over the splits.
 """
 
-import argparse
 import sys
 
 import numpy as np
@@ -13,20 +12,19 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
+from benchmarks.options import new_parser
+from common.cli import exit_codes
 from common.data import assign_folds, load_dataset
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Cross-validate and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
-    parser.add_argument("--folds", type=int, default=5, help="(default: 5)")
-    parser.add_argument("--split-seeds", type=int, default=3, help="how many splits (default: 3)")
-    arguments = parser.parse_args()
+    arguments = new_parser(__doc__, "data", "folds", "seeds").parse_args(argv)
     train = load_dataset(arguments.data).train
     texts, labels = train["text"].to_numpy(), train["label"].to_numpy()
     accuracies = []
-    for seed in range(arguments.split_seeds):
+    for seed in range(arguments.seeds):
         fold_of = assign_folds(train, arguments.folds, seed)
         predicted = np.empty(len(train), dtype=object)
         for fold in range(arguments.folds):

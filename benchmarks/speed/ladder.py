@@ -9,7 +9,6 @@ does not have show a dash.
 Prints a Markdown table, and writes the figures and a picture of them.
 """
 
-import argparse
 import contextlib
 import functools
 import sys
@@ -22,11 +21,11 @@ import torch
 
 import common.training.forward
 import common.training.loop
+from benchmarks.options import WORKLOAD, new_parser
 from benchmarks.workload import (
     StepClock,
     Workload,
     about,
-    add_workload_options,
     encoder_name,
     markdown_table,
     peak_memory,
@@ -36,6 +35,7 @@ from benchmarks.workload import (
     reset_peak_memory,
     spread,
 )
+from common.cli import UserError, exit_codes
 from common.files import write_json
 from common.plots import COLOURS, new_figure, save_figure, styled
 from common.training.devices import open_device
@@ -85,9 +85,10 @@ def climb(device, mode, compiled):
     return rungs
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Measure, print, record and draw; returns the exit code."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     device = open_device(arguments.device, arguments.precision, distributed=False)
     work = Workload(
         arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
@@ -119,18 +120,13 @@ def main():
     return 0
 
 
-def parse_arguments():
+def parse_arguments(argv):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_workload_options(parser, rows=96)
-    parser.add_argument("--batch-size", type=int, default=16, help="(default: 16)")
-    parser.add_argument("--repeats", type=int, default=3, help="measured rounds after one warm-up (default: 3)")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="(default: auto)")
+    parser = new_parser(__doc__, *WORKLOAD, "batch_size", "repeats", "precision", "json", max_train_rows=96)
     parser.add_argument("--compile", action="store_true", help="the last rung, too")
-    parser.add_argument("--json", help="file for the figures (default: benchmarks/results/ladder-<device>-<date>.json)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.max_train_rows < 2 * arguments.batch_size:
-        parser.error("--max-train-rows must be two batches at least: the first step is not counted")
+        raise UserError("--max-train-rows must be two batches at least: the first step is not counted")
     return arguments
 
 

@@ -7,7 +7,6 @@ only, but reads and tokenizes all articles, and predicts a test.csv of a tenth a
 difference between the largest and the smallest number of rows.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.options import new_parser
+from common.cli import exit_codes, number
 from common.predictions import Predictions, write_predictions
 from common.tables import csv_writer
 
@@ -26,14 +27,22 @@ VOCABULARY = 20_000
 SUBMISSION_ROWS = 1000
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Make the data, run the scripts, print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 50_000, 100_000], help="articles to train on")
-    parser.add_argument("--words", type=int, default=60, help="words of an article (default: 60)")
-    parser.add_argument("--steps", type=int, default=20, help="optimizer steps (default: 20)")
-    parser.add_argument("--members", type=int, default=200, help="prediction files to combine (default: 200)")
-    arguments = parser.parse_args()
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        "--rows",
+        type=number(int, 10),
+        nargs="+",
+        default=[10_000, 50_000, 100_000],
+        metavar="N",
+        help="training articles",
+    )
+    parser.add_argument("--words", type=number(int, 1), default=60, metavar="N", help="words of an article")
+    parser.add_argument("--steps", type=number(int, 1), default=20, metavar="N", help="optimizer steps")
+    parser.add_argument("--members", type=number(int, 1), default=200, metavar="N", help="prediction files to combine")
+    arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         peaks = {}

@@ -13,7 +13,6 @@ all double.
 in tokens, is what a token takes; it must not exceed the estimate.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from benchmarks.options import new_parser
 from benchmarks.workload import (
     ARCHITECTURES,
     BERT,
@@ -34,6 +34,7 @@ from benchmarks.workload import (
     record_path,
     reset_peak_memory,
 )
+from common.cli import exit_codes
 from common.files import write_json
 from common.training.devices import ACTIVATION_BYTES, Device, microbatch_budget, open_device
 from common.training.loop import fit
@@ -49,12 +50,12 @@ SMALL = {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 8, "
 CHECK_TOKENS = (2048, 8192)
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Print the table of estimates or the check, and record it; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="hold the estimate against measured peaks on this CPU")
-    parser.add_argument("--json", help="file for the check's figures (default: in benchmarks/results/)")
-    arguments = parser.parse_args()
+    parser = new_parser(__doc__, "json")
+    parser.add_argument("--check", action="store_true", help="compare the estimate with measured peaks on this CPU")
+    arguments = parser.parse_args(argv)
     if not arguments.check:
         print(f"Estimated, not measured. {GPU.precision}, texts of {LENGTH} tokens; (tokens of a microbatch)")
         print(

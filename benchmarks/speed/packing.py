@@ -5,14 +5,15 @@
 Prints tokens per second, real tokens only, of each way, two rounds after a warm-up.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.workload import ARCHITECTURES, Workload, synchronize
+from benchmarks.options import new_parser
+from benchmarks.workload import Workload, synchronize
+from common.cli import exit_codes
 from common.training.devices import microbatch_budget, open_device
 from common.training.forward import choose_mode, compute_logits
 from common.training.tokens import TokenStore, split_by_length
@@ -20,15 +21,11 @@ from common.training.tokens import TokenStore, split_by_length
 ROUNDS = 2
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="starter", help="encoder (default: starter)")
-    parser.add_argument("--random-init", choices=sorted(ARCHITECTURES), help="this architecture with random weights")
-    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
-    parser.add_argument("--max-length", type=int, default=512, help="tokens (default: 512)")
-    parser.add_argument("--batch-size", type=int, default=16, help="articles (default: 16)")
-    arguments = parser.parse_args()
+    parser = new_parser(__doc__, "model", "random_init", "data", "max_length", "batch_size")
+    arguments = parser.parse_args(argv)
     work = Workload(arguments.model, arguments.random_init, arguments.data, arguments.max_length, 200)
     rows = np.random.default_rng(0).permutation(200)[: arguments.batch_size]
     base = open_device(precision="fp32", distributed=False)

@@ -6,7 +6,6 @@ Both begin with texts and end with probabilities; the largest difference between
 after a round that warms up.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -14,10 +13,10 @@ import time
 import numpy as np
 from transformers import pipeline
 
+from benchmarks.options import WORKLOAD, new_parser
 from benchmarks.workload import (
     Workload,
     about,
-    add_workload_options,
     encoder_name,
     markdown_table,
     plus_minus,
@@ -25,6 +24,7 @@ from benchmarks.workload import (
     spread,
     synchronize,
 )
+from common.cli import exit_codes
 from common.files import write_json
 from common.training.devices import open_device
 from common.training.loop import predict
@@ -33,9 +33,10 @@ from common.training.tokens import encode
 BATCH_SIZES = (1, 8)  # the pipeline's default, and a usual choice
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Measure, print and record; returns the exit code."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     device = open_device(arguments.device, distributed=False)
     work = Workload(
         arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
@@ -87,13 +88,10 @@ def main():
     return 0
 
 
-def parse_arguments():
+def parse_arguments(argv):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_workload_options(parser, rows=96)
-    parser.add_argument("--repeats", type=int, default=3, help="measured rounds after one warm-up (default: 3)")
-    parser.add_argument("--json", help="file for the figures (default: in benchmarks/results/)")
-    return parser.parse_args()
+    parser = new_parser(__doc__, *WORKLOAD, "repeats", "json", max_train_rows=96)
+    return parser.parse_args(argv)
 
 
 def in_class_order(scores, classes):

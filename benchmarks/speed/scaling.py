@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.options import WORKLOAD, new_parser
 from benchmarks.workload import (
     StepClock,
     Workload,
     about,
-    add_workload_options,
     encoder_name,
     markdown_table,
     plain_recipe,
@@ -29,6 +29,7 @@ from benchmarks.workload import (
     record_path,
     spread,
 )
+from common.cli import exit_codes, number
 from common.files import write_json
 from common.plots import COLOURS, new_figure, save_figure, styled
 from common.training.devices import close_device, gather, open_device
@@ -43,9 +44,10 @@ CASES = {
 }
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Measure, print, record and draw; returns the exit code."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     if arguments.worker:
         return work_in_process(arguments)
     device = open_device(arguments.device, arguments.precision, distributed=False)
@@ -71,9 +73,9 @@ def main():
     for name, cases in (("length", by_length), ("rows", by_rows)):
         record[name] = measure_epochs(work, device, cases, arguments.repeats)
         rows = []
-        for number, case in record[name].items():
+        for size, case in record[name].items():
             each = 1e6 * spread(case["seconds"])[0] / case["tokens"]
-            rows.append([number, f"{case['tokens']:,}", plus_minus(case["seconds"], 2), f"{each:.1f}"])
+            rows.append([size, f"{case['tokens']:,}", plus_minus(case["seconds"], 2), f"{each:.1f}"])
         print(markdown_table([name, "tokens", "seconds per epoch", "µs per token"], rows), "\n")
     path = record_path(arguments, "scaling", device)
     write_json(path, record)
@@ -82,18 +84,14 @@ def main():
     return 0
 
 
-def parse_arguments():
+def parse_arguments(argv):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_workload_options(parser, max_length=256, rows=320)
-    parser.add_argument("--lengths", default="128,256,512", help="tokens of an article (default: 128,256,512)")
-    parser.add_argument("--length-rows", type=int, default=200, help="articles of each length (default: 200)")
-    parser.add_argument("--rows", default="100,200,400,800", help="articles (default: 100,200,400,800)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: 3)")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="(default: auto)")
-    parser.add_argument("--json", help="file for the figures (default: in benchmarks/results/)")
+    parser = new_parser(__doc__, *WORKLOAD, "repeats", "precision", "json", max_length=256, max_train_rows=320)
+    parser.add_argument("--lengths", default="128,256,512", metavar="N,...", help="tokens of an article")
+    parser.add_argument("--length-rows", type=number(int, 1), default=200, metavar="N", help="articles of each length")
+    parser.add_argument("--rows", default="100,200,400,800", metavar="N,...", help="articles")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def measure_processes(arguments):

@@ -8,7 +8,6 @@ each epoch on the same held-out fifth. Seconds are those of training alone, vali
 line a run is appended to the results file; what is there is not computed again.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -18,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
+from benchmarks.options import new_parser
 from benchmarks.workload import about, default_recipe, encoder_name, markdown_table, plus_minus, synchronize
+from common.cli import exit_codes, number
 from common.data import assign_folds, load_dataset
 from common.training.devices import open_device
 from common.training.loop import fit, predict
@@ -28,9 +29,10 @@ from common.training.tokens import cut_heads, encode
 FOLDS = 5  # one of which validates
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Run what is missing, then print the table; returns the exit code."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     device = open_device(arguments.device, arguments.precision, distributed=False)
     path = Path(arguments.results)
     settings = {
@@ -61,19 +63,11 @@ def main():
     return 0
 
 
-def parse_arguments():
+def parse_arguments(argv):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="starter", help="encoder (default: starter)")
-    parser.add_argument("--data", default="sample", help="dataset (default: sample)")
-    parser.add_argument("--max-length", type=int, default=256, help="tokens (default: 256)")
-    parser.add_argument("--seeds", type=int, default=3, help="splits and seeds (default: 3)")
-    parser.add_argument("--trainer-epochs", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: auto)")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="ours (default: auto)")
-    parser.add_argument("--results", help="JSON lines (default: benchmarks/results/time-to-accuracy-<model>.jsonl)")
-    parser.add_argument("--table", action="store_true", help="only print the table")
-    arguments = parser.parse_args()
+    parser = new_parser(__doc__, "model", "data", "seeds", "device", "precision", "results", "table", max_length=256)
+    parser.add_argument("--trainer-epochs", type=number(int, 1), default=3, metavar="N", help="epochs of Trainer")
+    arguments = parser.parse_args(argv)
     arguments.random_init = None
     default = Path(__file__).parents[1] / "results" / f"time-to-accuracy-{encoder_name(arguments)}.jsonl"
     arguments.results = arguments.results or default

@@ -9,7 +9,6 @@ by length, fused AdamW; bf16 and compile on a GPU). They alternate; each column 
 large matrix product in its precision.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -20,11 +19,11 @@ from pathlib import Path
 
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
+from benchmarks.options import WORKLOAD, new_parser
 from benchmarks.workload import (
     StepClock,
     Workload,
     about,
-    add_workload_options,
     encoder_name,
     matmul_rate,
     peak_memory,
@@ -32,6 +31,7 @@ from benchmarks.workload import (
     reset_peak_memory,
     synchronize,
 )
+from common.cli import UserError, exit_codes
 from common.files import write_json
 from common.training.devices import open_device, wants_compile
 from common.training.loop import fit
@@ -39,9 +39,10 @@ from common.training.loop import fit
 COLUMNS = ("ours", "ours_fp32", "trainer", "tuned_trainer")
 
 
-def main():
+@exit_codes
+def main(argv=None):
     """Measure and print; returns the exit code."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     device = open_device(arguments.device, arguments.precision, distributed=False)
     chosen = (
         arguments.columns.split(",")
@@ -92,23 +93,16 @@ def main():
     return 0
 
 
-def parse_arguments():
+def parse_arguments(argv):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_workload_options(parser)
-    parser.add_argument("--batch-size", type=int, default=16, help="ours, and the tuned Trainer's (default: 16)")
-    parser.add_argument("--repeats", type=int, default=3, help="measured rounds after one warm-up (default: 3)")
-    parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="ours (default: mean)")
-    parser.add_argument("--columns", help="which to run, in this order (default: all that apply)")
-    parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto", help="ours (default: auto)")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="ours (default: auto)")
-    parser.add_argument("--json", help="file for the figures")
-    arguments = parser.parse_args()
+    parser = new_parser(__doc__, *WORKLOAD, "batch_size", "repeats", "precision", "json")
+    parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="of our model")
+    parser.add_argument("--columns", metavar="NAME,...", help="which to run, in this order (default: all that apply)")
+    parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto", help="our encoder layers")
+    arguments = parser.parse_args(argv)
     chosen = arguments.columns.split(",") if arguments.columns else COLUMNS
     if "ours" not in chosen or set(chosen) - set(COLUMNS):
-        parser.error(f"--columns: ours, and any of {', '.join(COLUMNS[1:])}")
-    if arguments.repeats < 1:
-        parser.error("--repeats must be at least 1")
+        raise UserError(f"--columns: ours, and any of {', '.join(COLUMNS[1:])}")
     return arguments
 
 
