@@ -23,10 +23,10 @@ demo: setup
 	$(PY) create_ensemble_submission.py demo --output submission.csv
 
 test: setup-dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto
 
 test-all: setup-dev
-	$(PY) -m pytest -m ''
+	$(PY) -m pytest -n auto -m ''
 
 lint: setup-dev
 	$(PY) -m ruff check .
