@@ -19,9 +19,13 @@ from transformers import BertConfig, BertForSequenceClassification, ElectraConfi
 from common.cli import UserError
 from common.data import load_dataset
 from common.runs import environment
-from common.training.models import add_mean_pooling, describe_source, find_source, load_model, load_tokenizer
+from common.training.configs import describe_source
+from common.training.models import load_model
 from common.training.options import add_training_options, resolve_recipe
+from common.training.pooling import add_mean_pooling
+from common.training.sources import find_source
 from common.training.tiny import build_tiny_tokenizer
+from common.training.tokenizer import load_tokenizer
 from common.training.tokens import encode
 
 BERT = {"vocab_size": 31102, "pad_token_id": 0}  # the vocabulary of deepset's German models

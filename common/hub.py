@@ -40,7 +40,7 @@ def connect():
 
 
 def pin_commit(source):
-    """A Source (see common/training/models.py) with the commit that its revision means now: hub's, else cache's.
+    """A Source (see common/training/sources.py) with the commit that its revision means now: hub's, else cache's.
 
     To be asked once, so that configuration, tokenizer and weights are of the same state. Local folders, and what is
     not to be had, come back as they are; loading says why.

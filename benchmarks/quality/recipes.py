@@ -36,7 +36,9 @@ from common.plots import COLOURS, new_figure, save_figure, styled
 from common.runs import environment
 from common.training.devices import open_device
 from common.training.loop import fit, predict
-from common.training.models import find_source, load_model, load_tokenizer
+from common.training.models import load_model
+from common.training.sources import find_source
+from common.training.tokenizer import load_tokenizer
 from common.training.tokens import encode
 
 DEFAULT = "default"

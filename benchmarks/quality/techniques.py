@@ -10,7 +10,8 @@ from transformers import DataCollatorForLanguageModeling
 
 from common.training.devices import open_device
 from common.training.loop import Step, learning_rate_factor, predict
-from common.training.models import encoder_layers, head_parameters
+from common.training.models import head_parameters
+from common.training.pooling import encoder_layers
 from common.training.tokens import Encoded, cover_with_windows, deal_batches
 
 

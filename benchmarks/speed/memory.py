@@ -36,9 +36,10 @@ from benchmarks.workload import (
 )
 from common.cli import exit_codes
 from common.files import write_json
+from common.training.configs import count_parameters
 from common.training.devices import ACTIVATION_BYTES, Device, microbatch_budget, open_device
 from common.training.loop import fit
-from common.training.models import add_mean_pooling, count_parameters
+from common.training.pooling import add_mean_pooling
 from common.training.tokens import Encoded
 
 GPU = Device(torch.device("cuda"), "bf16")  # none is needed: nothing is computed on it

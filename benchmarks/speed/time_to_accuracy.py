@@ -23,7 +23,9 @@ from common.cli import exit_codes, number
 from common.data import assign_folds, load_dataset
 from common.training.devices import open_device
 from common.training.loop import fit, predict
-from common.training.models import find_source, load_model, load_tokenizer
+from common.training.models import load_model
+from common.training.sources import find_source
+from common.training.tokenizer import load_tokenizer
 from common.training.tokens import cut_heads, encode
 
 FOLDS = 5  # one of which validates

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from common.training.models import encoder_layers
+from common.training.architectures import POSITIONS_AFTER_PADDING
+from common.training.pooling import encoder_layers
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -71,7 +72,7 @@ def compute_logits(model, batch, mode):
     _register_attention()
     model.config._attn_implementation = "text_by_text"
     base = model.base_model
-    offset = base.embeddings.padding_idx + 1 if base.config.model_type in _ROBERTA_LIKE else 0
+    offset = base.embeddings.padding_idx + 1 if base.config.model_type in POSITIONS_AFTER_PADDING else 0
     hidden = base.embeddings(input_ids=batch.ids[None], position_ids=batch.places[None] + offset)  # [1, tokens, h]
     if hasattr(base, "embeddings_project"):
         hidden = base.embeddings_project(hidden)
@@ -84,9 +85,6 @@ def compute_logits(model, batch, mode):
     if getattr(base, "pooler", None) is not None:
         return model.classifier(model.dropout(base.pooler(first)))
     return model.classifier(first)
-
-
-_ROBERTA_LIKE = ("roberta", "xlm-roberta", "camembert")
 
 
 def _first_token_layer(layer, hidden, batch):
@@ -114,7 +112,7 @@ def _first_token_layer(layer, hidden, batch):
 
 
 def _mean_pooling_layer(layer, hidden, batch):
-    """The pooling layer (common/training/models.py) without its constant matrices: [tokens, h] -> [texts, h]."""
+    """The pooling layer (common/training/pooling.py) without its constant matrices: [tokens, h] -> [texts, h]."""
     starts = batch.starts.long()
     owner = torch.repeat_interleave(
         torch.arange(len(batch.lengths), device=hidden.device), starts.diff(), output_size=len(hidden)

@@ -9,8 +9,10 @@ from common.corrections import apply_corrections, flagged_ids
 from common.data import Dataset, load_dataset, split_validation
 from common.files import sha256
 from common.hub import pin_commit
-from common.training.models import Source, describe_source, find_source, load_tokenizer
+from common.training.configs import describe_source
 from common.training.options import resolve_recipe
+from common.training.sources import Source, find_source
+from common.training.tokenizer import load_tokenizer
 from common.training.tokens import Encoded, encode
 
 

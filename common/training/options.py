@@ -3,6 +3,7 @@
 from argparse import BooleanOptionalAction
 
 from common.cli import UserError, number
+from common.training.architectures import can_pool_by_mean
 from common.training.registry import MODELS
 
 # By number of weights. The first row is `tiny`, from scratch, where the head is as new as the rest. The larger ones
@@ -14,8 +15,6 @@ SIZE_DEFAULTS = (
     (200e6, {"learning_rate": 3e-5, "epochs": 4, "batch_size": 16, "head_factor": 10.0}),
     (float("inf"), {"learning_rate": 1e-5, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
 )
-# Architectures that can pool by the mean: through the appended layer (models.py), or by their configuration.
-MEAN_POOLING = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "eurobert")
 
 
 def add_training_options(parser):
@@ -237,7 +236,7 @@ def resolve_recipe(arguments, identity):
         if recipe[name] is None:
             recipe[name] = value
     if recipe["pooling"] == "auto":
-        recipe["pooling"] = "mean" if identity["model_type"] in MEAN_POOLING else "first"
+        recipe["pooling"] = "mean" if can_pool_by_mean(identity["model_type"]) else "first"
     return recipe
 
 

@@ -25,9 +25,9 @@ from benchmarks.workload import (
     record_path,
     reset_peak_memory,
 )
+from common.training.configs import count_parameters
 from common.training.devices import Device
 from common.training.loop import fit
-from common.training.models import count_parameters
 from common.training.tokens import Encoded, TokenStore
 from tests.conftest import CLASSES
 

@@ -23,7 +23,7 @@ from transformers import (
 import common.training.forward
 from common.training.devices import Device
 from common.training.forward import choose_mode, compute_logits
-from common.training.models import add_mean_pooling
+from common.training.pooling import add_mean_pooling
 from common.training.tokens import Encoded, TokenStore, deal_batches, split_by_length
 
 CPU = Device(torch.device("cpu"), "fp32")

@@ -13,7 +13,9 @@ from common.interrupts import Interrupted
 from common.training.checkpoints import load_checkpoint
 from common.training.devices import Device
 from common.training.loop import class_weights, fit, learning_rate_factor, make_optimizer, predict
-from common.training.models import find_source, load_model, load_tokenizer
+from common.training.models import load_model
+from common.training.sources import find_source
+from common.training.tokenizer import load_tokenizer
 from common.training.tokens import Encoded, encode
 
 CPU = Device(torch.device("cpu"), "fp32")

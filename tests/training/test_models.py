@@ -4,21 +4,17 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from common.cli import UserError
-from common.training.models import (
-    describe_source,
-    find_source,
-    head_parameters,
-    load_model,
-    load_tokenizer,
-    max_positions,
-    tokenizer_warnings,
-)
+from common.training.configs import describe_source, max_positions
+from common.training.models import head_parameters, load_model
 from common.training.registry import MODELS
+from common.training.sources import find_source
 from common.training.tiny import build_tiny_tokenizer
+from common.training.tokenizer import load_tokenizer, tokenizer_warnings
 
 TEXTS = ["Der Sturm auf der Straße war für alle stark.", "Für Öl und Ärger sorgt der Übermut der Fußballer."] * 3
 CLASSES = ["Kultur", "Sport"]
@@ -94,11 +90,62 @@ def test_missing_encoder_weights_are_refused(checkpoint):
         load(checkpoint)
 
 
-def test_pickle_weights_are_refused_with_the_way_out(checkpoint):
-    (checkpoint / "model.safetensors").unlink()
-    torch.save({}, checkpoint / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"no \.safetensors weights.*save_pretrained"):
+def to_pickle(folder, **changes):
+    """Replace a folder's model.safetensors by pytorch_model.bin; `changes` go into the dictionary of weights."""
+    torch.save(load_file(folder / "model.safetensors") | changes, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def test_pickled_tensors_are_read_and_pickled_code_is_not(checkpoint, tmp_path):
+    before = load(checkpoint).state_dict()
+    to_pickle(checkpoint)
+    assert describe_source(find_source(str(checkpoint)))["weights"] == "pickle"
+    after = load(checkpoint).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+    class Evil:
+        def __reduce__(self):
+            return (tmp_path / "ran").touch, ()
+
+    torch.save({"bert": Evil()}, checkpoint / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load(checkpoint)
+    assert not (tmp_path / "ran").exists()
+    (checkpoint / "pytorch_model.bin").unlink()
+    with pytest.raises(UserError, match=r"no weights: expected model\.safetensors or pytorch_model\.bin"):
         find_source(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("name", "architectures"),
+    [("gbert", ["BertForMaskedLM"]), ("some-encoder", ["BertForMaskedLM"]), ("deepset-gbert-base", None)],
+)
+def test_a_config_without_model_type(checkpoint, name, architectures):
+    before = load(checkpoint).state_dict()
+    config = json.loads((checkpoint / "config.json").read_text())
+    del config["model_type"]
+    folder = checkpoint.rename(checkpoint.with_name(name))
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": architectures}))
+    model = load(folder)
+    assert model.config.to_dict()["model_type"] == "bert"
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_config_that_tells_nothing_is_refused_with_the_way_out(checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text())
+    del config["model_type"], config["architectures"]
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"no model_type.*add \"model_type\""):
+        load(checkpoint)
+
+
+@pytest.mark.parametrize("kept", [(), ("tokenizer_config.json",)])
+def test_a_folder_without_vocabulary_is_refused(checkpoint, kept):
+    for path in checkpoint.glob("tokenizer*"):
+        if path.name not in kept:
+            path.unlink()
+    with pytest.raises(UserError, match=r"no vocabulary: expected vocab\.txt \(or tokenizer\.json\)"):
+        load(checkpoint)
 
 
 def test_remote_code_is_never_run(checkpoint):

@@ -1,0 +1,69 @@
+"""Where an encoder comes from: a short name, a hub id, a local folder. It needs no torch: typing errors are cheap."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.cli import UserError
+from common.training.registry import MODELS
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an encoder comes from: a hub id (with revision), a local folder, or `tiny`, which is built."""
+
+    name: str
+    location: str
+    revision: str | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder, or None where the encoder is on the hub or built."""
+        path = Path(self.location)
+        return path if self.location != "tiny" and path.is_dir() else None
+
+
+def find_source(name: str) -> Source:
+    """Resolve a short name, a hub id or a local folder. Raises UserError for what can be none of them."""
+    if name == "tiny":
+        return Source(name, "tiny")
+    if name in MODELS:
+        return Source(name, MODELS[name].hub_id, MODELS[name].revision)
+    path = Path(name)
+    if name and path.is_dir():
+        _check_folder(path)
+        return Source(path.resolve().name, str(path))
+    known = [*MODELS, "tiny"]
+    if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"no model {name!r}: {hint}expected a folder, a hub id (owner/name), or one of {', '.join(known)}"
+        )
+    return Source(name, name)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weights that loading takes from a folder: .safetensors files, else pytorch_model*.bin; sorted."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _check_folder(folder):
+    """Refuse a folder that holds no model, and say which folder does."""
+    if not (folder / "config.json").exists() or (folder / "members").is_dir() or (folder / "predictions").is_dir():
+        members = sorted((folder / "members").glob("*/model/config.json"))
+        if (folder / "model" / "config.json").exists():
+            raise UserError(f"{folder} is a run folder; use its model: --model {folder / 'model'}")
+        if members:
+            raise UserError(f"{folder} is an ensemble's folder; use a member's model: --model {members[0].parent}")
+        snapshots = sorted((folder / "snapshots").glob("*/config.json"))
+        if snapshots:
+            raise UserError(f"{folder} is a hub cache folder; use a snapshot of it: --model {snapshots[-1].parent}")
+        if (folder / "adapter_config.json").exists():
+            raise UserError(
+                f"model folder {folder} holds a PEFT adapter, not an encoder; merge it first: load it with peft, "
+                "call merge_and_unload(), and save that model and its tokenizer with save_pretrained(folder)"
+            )
+        raise UserError(f"model folder {folder} has no config.json")
+    if not weight_files(folder):
+        raise UserError(f"model folder {folder} has no weights: expected model.safetensors or pytorch_model.bin")

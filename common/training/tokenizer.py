@@ -1,0 +1,215 @@
+"""The encoder's tokenizer: the one of its files, with room for its positions, measured on the training texts."""
+
+import importlib.util
+import json
+
+import transformers
+from tokenizers import Tokenizer
+from transformers import TOKENIZER_MAPPING, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from common.cli import UserError
+from common.training.architectures import BERT_LIKE
+from common.training.configs import explain, find_file, load_config, load_part, max_positions
+from common.training.sources import Source
+from common.training.tiny import build_tiny_tokenizer
+
+MEASURED = 1000  # training texts, evenly spaced, on which a tokenizer is measured
+MOST_UNKNOWN, MANY_UNKNOWN = 0.5, 0.02  # shares of unknown tokens: refused above the first, warned of above the second
+MANY_PIECES = 4.0  # tokens per word; German encoders need 1.3 to 1.7 of them for German
+SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+
+
+def load_tokenizer(source: Source, train_texts) -> tuple[PreTrainedTokenizerBase, list[str]]:
+    """The encoder's tokenizer with `model_max_length` capped at what the positions allow; and a list of warnings.
+
+    `train_texts`, an iterable of str, train the tokenizer of `tiny`; any other is measured on them. Raises UserError
+    where the tokenizer cannot be had, or does not fit the texts or the encoder.
+    """
+    if source.location == "tiny":
+        return build_tiny_tokenizer(train_texts), []
+    texts = list(train_texts)
+    texts = texts[:: max(1, len(texts) // MEASURED)]
+    config = load_config(source)
+    tokenizer = _load_as_library(source, config)
+    _check_files(source, tokenizer)
+    tokenizer, warnings = _prefer_file(source, tokenizer, texts)
+    # GottBERT and others name no maximum (transformers then says 1e30); positions say it.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions(config))
+    if tokenizer.model_max_length <= tokenizer.num_special_tokens_to_add():
+        raise UserError(f"model {source.location!r}: its tokenizer leaves no room for text (model_max_length)")
+    _check_size(source, tokenizer, config)
+    warnings += tokenizer_warnings(tokenizer)
+    warnings += _measure_texts(source, tokenizer, texts)
+    return tokenizer, warnings + _check_ends(tokenizer, config)
+
+
+def _load_as_library(source, config):
+    """The tokenizer as transformers builds it."""
+    try:
+        return load_part(AutoTokenizer.from_pretrained, source, config=config, trust_remote_code=False)
+    except UserError:
+        # ModernBERT with a vocab.txt alone: transformers wants tokenizer.json, the class that the files name does not
+        named = _read(source, "tokenizer_config.json").get("tokenizer_class", "")
+        kind = getattr(transformers, named.removesuffix("Fast"), None)
+        if find_file(source, "vocab.txt") and kind is not None:
+            return load_part(kind.from_pretrained, source)
+        spm = next((name for name in SENTENCEPIECE_FILES if find_file(source, name)), None)
+        if spm and not all(importlib.util.find_spec(name) for name in ("sentencepiece", "google.protobuf")):
+            raise UserError(
+                f"model {source.location!r}: its tokenizer is a SentencePiece model ({spm}), which takes two more "
+                "packages to read: pip install sentencepiece protobuf"
+            ) from None
+        _check_files(source, TOKENIZER_MAPPING.get(type(config), PreTrainedTokenizerFast))
+        raise
+
+
+def _read(source, name):
+    """A JSON file of the encoder as a dict; empty where there is no such file."""
+    path = find_file(source, name)
+    if not path:
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"model {source.location!r}: {name} is damaged ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _check_files(source, kind):
+    """Refuse a source without vocabulary for this tokenizer (or its class).
+
+    transformers 5 would build an empty one, to which every word is unknown.
+    """
+    names = dict(kind.vocab_files_names)
+    whole = names.pop("tokenizer_file", None)
+    if whole and find_file(source, whole):
+        return
+    missing = [name for name in names.values() if not find_file(source, name)]
+    if missing:
+        alternatives = " and ".join(missing) + (f" (or {whole})" if whole else "")
+        raise UserError(
+            f"model {source.location!r} has no vocabulary: expected {alternatives} beside config.json; "
+            "copy the tokenizer's files there from where the encoder was trained"
+        )
+
+
+def _prefer_file(source, tokenizer, texts):
+    """The tokenizer that gives the ids of tokenizer.json on these texts, and what to say about it.
+
+    transformers 5 rebuilds a tokenizer by the class that it finds in the configurations, and of tokenizer.json takes
+    the vocabulary alone: lower-casing and splitting may then be other than in pre-training.
+    """
+    path = find_file(source, "tokenizer.json")
+    if not path or not texts:
+        return tokenizer, []
+    try:
+        original = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise UserError(explain(source, error)) from error
+    original.no_truncation()
+    original.no_padding()
+    if _ids(tokenizer, texts, True) == _ids(original, texts, True):
+        return tokenizer, []
+    same_pieces = _ids(tokenizer, texts, False) == _ids(original, texts, False)
+    if same_pieces and original.num_special_tokens_to_add(False) == 0:
+        return tokenizer, []  # the file says nothing of special tokens; the class does
+    vocabulary = original.get_vocab()
+    stored = {**_read(source, "special_tokens_map.json"), **_read(source, "tokenizer_config.json")}
+    named = {
+        name: token
+        for name, token in tokenizer.special_tokens_map.items()
+        if token in vocabulary and not stored.get(name)
+    }
+    chosen = load_part(PreTrainedTokenizerFast.from_pretrained, source, **named)
+    if _ids(chosen, texts, True) != _ids(original, texts, True):
+        raise UserError(
+            f"model {source.location!r}: its tokenizer.json and its tokenizer_config.json disagree on tokens; "
+            "save the tokenizer again from where the encoder was trained"
+        )
+    what = "special tokens" if same_pieces else "tokens"
+    return chosen, [
+        f"transformers reads other {what} than the encoder's own tokenizer.json gives; tokenizer.json is taken"
+    ]
+
+
+def _ids(tokenizer, texts, special):
+    """Token ids of each text, by a tokenizer of either library."""
+    if isinstance(tokenizer, Tokenizer):
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
+    return tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
+
+
+def _check_size(source, tokenizer, config):
+    """Refuse token ids that have no row in the word embeddings."""
+    ids = max(tokenizer.get_vocab().values(), default=0) + 1
+    rows = getattr(config, "vocab_size", None)
+    if rows and ids > rows:
+        raise UserError(
+            f"model {source.location!r}: its tokenizer has {ids:,} tokens, its word embeddings {rows:,} rows "
+            "(vocab_size); the files belong to different encoders, or tokens were added without resizing"
+        )
+
+
+def tokenizer_warnings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What a tokenizer does to German that costs accuracy, each with the way out."""
+
+    def ids(text):
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    warnings = []
+    cased = "set do_lower_case to false in its tokenizer_config.json if the encoder was trained on cased text"
+    if ids("für") == ids("fur"):
+        warnings.append(
+            f"the tokenizer strips umlauts (für = fur), and German loses meaning: {cased}, "
+            "and strip_accents to false; else prefer a cased German model, such as gbert-base"
+        )
+    if ids("Straße") == ids("straße"):
+        warnings.append(
+            f"the tokenizer lowercases (Straße = straße), and nouns are lost: {cased}; "
+            "else prefer a cased German model, such as gbert-base"
+        )
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids("Straße für Öl Ärger Übermut"):
+        warnings.append(
+            "the tokenizer knows no umlauts or ß, and such words become unknown: "
+            "prefer a German model, such as gbert-base"
+        )
+    return warnings
+
+
+def _check_ends(tokenizer, config):
+    """A warning where texts lack the special tokens that pre-training put at both ends."""
+    if config.model_type not in BERT_LIKE and not tokenizer.cls_token:
+        return []
+    marks = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    if marks[0] and marks[-1]:
+        return []
+    return [
+        "the tokenizer does not put special tokens at both ends of a text, as pre-training did: "
+        "save it again with its cls_token and sep_token set (a post_processor in tokenizer.json)"
+    ]
+
+
+def _measure_texts(source, tokenizer, texts):
+    """Warnings about unknown tokens and words in many pieces."""
+    pieces = _ids(tokenizer, texts, False)
+    tokens, words = sum(map(len, pieces)), sum(len(text.split()) for text in texts)
+    if not tokens or not words:
+        return []
+    share = sum(row.count(tokenizer.unk_token_id) for row in pieces) / tokens
+    if share > MOST_UNKNOWN:
+        raise UserError(
+            f"model {source.location!r}: {share:.1%} of the training texts' tokens are unknown to its tokenizer; "
+            "the vocabulary is damaged, or made for another language or script"
+        )
+    warnings = []
+    if share > MANY_UNKNOWN:
+        warnings.append(
+            f"{share:.1%} of the training texts' tokens are unknown to the tokenizer: look for signs that it does not "
+            "have (quotes, dashes, emoji) and replace them in the texts, or take a model whose vocabulary has them"
+        )
+    if tokens / words > MANY_PIECES:
+        warnings.append(
+            f"the tokenizer takes {tokens / words:.1f} tokens per word, where a German one takes about 1.5: texts are "
+            "cut early and training is slow; prefer a German model, such as gbert-base"
+        )
+    return warnings
