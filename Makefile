@@ -19,7 +19,7 @@ setup-dev: .venv/.installed-dev
 
 demo: setup
 	$(PY) train.py --model starter --data sample --run demo --overwrite
-	$(PY) create_confusion_matrix.py --run demo
+	$(PY) create_confusion_matrix.py --run demo --split test
 	$(PY) create_ensemble_submission.py demo --output submission.csv
 
 test: setup-dev

@@ -1,36 +1,28 @@
 """Show where a model errs: confusion matrix, scores per class, calibration.
 
+    python create_confusion_matrix.py --run demo --split test
     python create_confusion_matrix.py --run run-a --compare run-b
     python create_confusion_matrix.py --predictions valid.csv --labels gold.csv
 
-Works on prediction files, a run's or another tool's. Of a run it takes predictions/oof.csv where there is one, else
-valid.csv, else test.csv where that has labels. Scores are scikit-learn's, with 95 % bootstrap intervals.
+Works on prediction files, a run's or another tool's. Of a run it takes the out-of-fold rows where there are any, else
+the validation rows, else the test rows if they have labels; --split chooses. Scores are scikit-learn's, with 95 %
+bootstrap intervals.
 """
 
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from common.cli import Parser, UserError, add_label_columns, exit_codes, number, wrap
-from common.confusion.statistics import (
-    calibration,
-    compare,
-    evaluate,
-    per_class_table,
-    recalibrate,
-    similarity_order,
-    top_confusions,
-)
-from common.data import read_labels
+from common.cli import Parser, add_label_columns, exit_codes, number, wrap
+from common.confidence.coverage import coverage_curve, coverage_figures
+from common.confidence.temperature import BINS, calibration, recalibrate
+from common.confusion.sources import SPLITS, describe_rows, find_other, find_predictions, name_file
+from common.confusion.statistics import compare, evaluate, per_class_table, similarity_order, top_confusions
 from common.files import write_json, write_text
-from common.predictions import align, read_predictions
-from common.runs import check_run, complete_runs
 
-FILES = ("predictions/oof.csv", "predictions/valid.csv", "predictions/test.csv")  # the one with most rows first
+SHOWN_TARGET = 0.95
 SHOWN_CLASSES = 12
 SHOWN_CONFUSIONS = 5
 
@@ -41,7 +33,7 @@ def main(argv=None):
 
     # What is scored, and on which labels
     path, predictions, folder = find_predictions(options)
-    other_path, other = find_other(options, predictions) if options.compare else (None, None)
+    other_path, other = find_other(options, path, predictions) if options.compare else (None, None)
     labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
     sampling = {"resamples": options.resamples, "seed": options.seed}
 
@@ -52,8 +44,10 @@ def main(argv=None):
     scores = evaluate(predictions, options.bins, **sampling)
     _, bins = calibration(predictions, options.bins)
     scaling, recalibrated = recalibrate(predictions, options.bins)
+    sure = recalibrated or predictions
     metrics = {"predictions": str(path), "labels": str(options.labels or path), "rows": len(labels), "classes": classes}
     metrics |= {**scores, "recalibrated": scaling, "calibration_bins": options.bins}
+    metrics |= {"coverage": coverage_figures(sure)}
     metrics |= {"bootstrap": {"level": 0.95, **sampling}}
     if other:
         difference = compare(predictions, other, **sampling)
@@ -61,22 +55,27 @@ def main(argv=None):
 
     # Pictures; matplotlib is imported here, as it costs a second that errors and --help need not wait for
     from common import plots
+    from common.confusion import confidence_plots
     from common.confusion import plots as matrix_plots
 
     order = similarity_order(counts) if options.order == "similarity" else list(range(len(classes)))
-    title = matrix_plots.title(path, scores, len(labels))
+    rows = describe_rows(path, len(labels))
+    title = matrix_plots.title(rows, scores)
     figures = {
         "confusion_matrix.png": matrix_plots.draw_matrix(counts, classes, order, title),
         "per_class_metrics.png": matrix_plots.draw_per_class(per_class, title),
-        "reliability.png": matrix_plots.draw_reliability(
+        "reliability.png": confidence_plots.draw_reliability(
             bins, scores["expected_calibration_error"], title, scaling and calibration(recalibrated, options.bins)[1]
+        ),
+        "coverage.png": confidence_plots.draw_coverage(
+            coverage_curve(sure), metrics["coverage"], title, scaling and scaling["temperature"]
         ),
     }
     if other:
         figures["comparison.png"] = matrix_plots.draw_comparison(
             counts=[counts, confusion_matrix(labels, other.predicted, labels=classes)],
             f1_scores=[per_class["f1"].to_numpy(), per_class_table(labels, other.predicted, classes)["f1"].to_numpy()],
-            names=[matrix_plots.display_name(file) for file in (path, other_path)],
+            names=[name_file(file) for file in (path, other_path)],
             difference=difference,
             classes=classes,
             order=order,
@@ -92,7 +91,7 @@ def main(argv=None):
         write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))
     write_json(folder / "metrics.json", metrics)
 
-    report(metrics, per_class, confusions)
+    report(metrics, rows, per_class, confusions)
     print("\n" + wrap(f"written to {folder}/: {', '.join([*figures, *tables, 'metrics.json'])}"))
     return 0
 
@@ -106,6 +105,12 @@ def parse_options(argv):
     source.add_argument("--predictions", metavar="CSV", help="a file with id, prob_<class> columns, and perhaps label")
     group.add_argument("--labels", metavar="CSV", help="the labels for --predictions, matched by id")
     add_label_columns(group)
+    group.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="which of a run's rows; train-excluded: those that corrections or --auto-exclude kept out of training "
+        "(default: the first of oof, valid, test that has labels)",
+    )
     group.add_argument("--compare", metavar="OTHER", help="a run or prediction file on the same rows, set beside it")
 
     group = parser.add_argument_group("output")
@@ -124,64 +129,11 @@ def parse_options(argv):
         "--resamples", type=number(int, 100, 1_000_000), default=2000, metavar="N", help="of the bootstrap"
     )
     group.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="of the bootstrap")
-    group.add_argument("--bins", type=number(int, 1, 1000), default=15, metavar="N", help="of the calibration error")
+    group.add_argument("--bins", type=number(int, 1, 1000), default=BINS, metavar="N", help="of the calibration error")
     return parser.parse_args(argv)
 
 
-def find_predictions(options):
-    """What the options mean: the prediction file's path, its predictions with checked labels, the output folder."""
-    if options.predictions:
-        path, folder = Path(options.predictions), Path("confusion_matrix")
-        predictions = read_predictions(path)
-        if options.labels:
-            given = read_labels(options.labels, options.label_column, options.id_column)
-            aligned = align(predictions, given["id"], predictions.classes, f"{path}, against {options.labels}")
-            predictions = replace(aligned, labels=given["label"].to_numpy(dtype=object))
-        elif predictions.labels is None:
-            raise UserError(f"{path} has no column 'label'; give the labels with --labels CSV")
-    else:
-        if options.labels:
-            raise UserError("--labels goes with --predictions: a run brings its labels along")
-        folders = [check_run(options.run)] if options.run else complete_runs()
-        files = [folder / file for folder in folders for file in FILES if (folder / file).exists()]
-        labelled = ((file, found) for file in files if (found := read_predictions(file)).labels is not None)
-        path, predictions = next(labelled, (None, None))
-        if path is None:
-            where = f"run {folders[0]}" if options.run else "no complete run below runs/"
-            or_train = "" if options.run else ", or run train.py"
-            raise UserError(
-                f"{where} has {'no ' * bool(options.run)}predictions with labels; give --predictions CSV{or_train}"
-            )
-        folder = path.parent.parent / "confusion_matrix"
-    print(f"{path}{'' if options.predictions or options.run else ' (the newest run with labels)'}")
-
-    if len(predictions.classes) < 2:
-        raise UserError(f"{path} has only one class, {predictions.classes[0]!r}: nothing can be confused")
-    for row_id, label in zip(predictions.ids, predictions.labels, strict=True):
-        if label not in predictions.classes:
-            raise UserError(f"{options.labels or path}, id {row_id!r}: label {label!r} is no prob_ column of {path}")
-    return path, predictions, Path(options.output) if options.output else folder
-
-
-def find_other(options, predictions):
-    """The path and predictions of --compare, aligned to `predictions`; of a run, the file that has the same ids."""
-    path = Path(options.compare)
-    if not path.is_file() and path.suffix != ".csv":
-        folder = check_run(options.compare)
-        files = [folder / file for file in FILES if (folder / file).exists()]
-        if not files:
-            raise UserError(f"run {folder} has no predictions")
-        same_rows = (file for file in files if set(read_predictions(file).ids) == set(predictions.ids))
-        path = next(same_rows, files[0])
-    other = align(read_predictions(path), predictions.ids, predictions.classes, f"--compare {path}")
-    if other.labels is not None and not options.labels:
-        for row_id, mine, theirs in zip(predictions.ids, predictions.labels, other.labels, strict=True):
-            if mine != theirs:
-                raise UserError(f"--compare {path}, id {row_id!r}: label {theirs!r}, not {mine!r}; not the same rows?")
-    return path, replace(other, labels=predictions.labels)
-
-
-def report(metrics, per_class, confusions):
+def report(metrics, rows, per_class, confusions):
     """Print the scores per class, the most frequent confusions and the final figures."""
     worst = per_class.sort_values("f1", kind="stable").head(SHOWN_CLASSES)
     print(
@@ -195,7 +147,7 @@ def report(metrics, per_class, confusions):
     for row in confusions.head(SHOWN_CONFUSIONS).itertuples():
         print(f"{row.count:>6}  {row.given} -> {row.predicted} ({row.share:.1%} of {row.given})")
 
-    print(f"\n{metrics['rows']} rows, 95 % intervals")
+    print(f"\n{rows}, 95 % intervals")
     comparison = metrics.get("comparison")
     points = {key: 100 * np.array(value) for key, value in comparison["this_minus_other"].items()} if comparison else {}
     for key, name in {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted F1"}.items():
@@ -211,6 +163,12 @@ def report(metrics, per_class, confusions):
             f"  {'at temperature':<20}{scaling['temperature']:6.2f} it would be "
             f"{scaling['expected_calibration_error']:.1%} (cross-fitted)"
         )
+    for found in metrics["coverage"]["targets"]:
+        if found["target_accuracy"] == SHOWN_TARGET and (checked := found["cross_checked"])["rows"]:
+            print(
+                f"  {SHOWN_TARGET:.0%} of the surest     from a probability of {found['min_probability']:.3g} on: "
+                f"{checked['share']:.0%} of the rows stay, {checked['accuracy']:.1%} of them right (cross-checked)"
+            )
     if comparison:
         test = comparison["mcnemar"]
         print(

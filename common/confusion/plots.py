@@ -1,15 +1,16 @@
-"""Figures of where a model errs: confusion matrix, scores per class, calibration, two models side by side.
+"""Figures of where a model errs: confusion matrix, scores per class, two models side by side.
 
 Each function draws one matplotlib figure and returns it; whoever calls it saves it (common/plots.py).
 """
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from common.confusion.statistics import row_shares
-from common.metrics import wilson_interval
 from common.plots import COLOURS, new_figure, shorten, styled
 
 MOST_ANNOTATED = 16  # classes up to which every cell has room for its numbers
@@ -18,19 +19,13 @@ GREY, LIGHT_GREY = "#6b6b6b", "#c8c8c8"
 FIGURE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted F1"}
 
 
-def title(path, scores, rows):
-    """The figures' title: what was scored, on how many rows, and how well."""
-    figures = f"{rows:,} rows, accuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%}"
-    return f"{shorten(display_name(path), 60)}\n{figures}"
-
-
-def display_name(path):
-    """A prediction file's name in a picture: run and file, or the file alone."""
-    return f"{path.parent.parent.name}, {path.stem}" if path.parent.name == "predictions" else path.name
+def title(rows: str, scores: dict) -> str:
+    """The figures' title: which rows were scored (`demo: 99 test rows of sample`), and how well."""
+    return f"{shorten(rows, 60)}\naccuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%}"
 
 
 @styled
-def draw_matrix(counts, classes, order, title):
+def draw_matrix(counts: np.ndarray, classes: list[str], order: list[int], title: str) -> Figure:
     """The confusion matrix [classes, classes] in the given order; colour: share of the row, number: count and share."""
     if len(classes) <= MOST_ANNOTATED:
         size, font = max(5.6, 2.6 + 0.6 * len(classes)), 10
@@ -49,12 +44,12 @@ def draw_matrix(counts, classes, order, title):
     bar.set_label(f"share of the given class ({'square' if len(classes) <= MOST_ANNOTATED else 'cube'}-root scale)")
     bar.outline.set_visible(False)
     axis.set(xlabel="predicted class", ylabel="given class (rows)")
-    _set_title(figure, title, fontsize=max(12, 1.1 * size))
+    set_title(figure, title, fontsize=max(12, 1.1 * size))
     return figure
 
 
 @styled
-def draw_per_class(table, title):
+def draw_per_class(table: pd.DataFrame, title: str) -> Figure:
     """Precision, recall and F1 of each class, the best on top; `table` is per_class_metrics.csv."""
     table = table.sort_values("f1", kind="stable")
     rows = np.arange(len(table))
@@ -74,55 +69,20 @@ def draw_per_class(table, title):
     axis.set_xlim(max(-0.01, np.floor(20 * lowest - 0.2) / 20), 1.01)
     _percent_axis(axis)
     axis.grid(axis="y", visible=False)
-    _set_title(figure, title)
+    set_title(figure, title)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 @styled
-def draw_reliability(table, error, title, recalibrated=None):
-    """Accuracy against confidence, and how many rows lie at each confidence; `table` is calibration()'s.
-
-    `recalibrated` is the same table with a fitted temperature, drawn beside it where there is one.
-    """
-    figure = new_figure((6.4, 6.8), layout="constrained")
-    axis, histogram = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    bounds = [wilson_interval(share, rows) for share, rows in zip(table["accuracy"], table["rows"], strict=True)]
-    low, high = np.array(bounds).T
-    axis.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="perfect calibration")
-    axis.errorbar(
-        table["confidence"],
-        table["accuracy"],
-        fmt="o",
-        color=COLOURS[0],
-        capsize=2,
-        ms=6,
-        yerr=[np.maximum(table["accuracy"] - low, 0), np.maximum(high - table["accuracy"], 0)],
-        label="predictions, 95% interval",
-    )
-    if recalibrated is not None:
-        axis.plot(
-            recalibrated["confidence"],
-            recalibrated["accuracy"],
-            "s",
-            ms=5,
-            mfc="none",
-            color=COLOURS[1],
-            label="with fitted temperature",
-        )
-    axis.set(ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
-    histogram.bar(table["low"], table["rows"], width=table["high"] - table["low"], align="edge", color=COLOURS[0])
-    histogram.set(xlabel="confidence (highest probability)", ylabel="rows")
-    histogram.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    for each in (axis.xaxis, axis.yaxis):
-        each.set_major_formatter(PercentFormatter(1, decimals=0))
-    _set_title(figure, f"{title}\nexpected calibration error {error:.1%}")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-@styled
-def draw_comparison(counts, f1_scores, names, difference, classes, order):
+def draw_comparison(
+    counts: list[np.ndarray],
+    f1_scores: list[np.ndarray],
+    names: list[str],
+    difference: dict,
+    classes: list[str],
+    order: list[int],
+) -> Figure:
     """Two models on the same rows: their matrices above, F1 per class and the differences of their scores below.
 
     `counts`, `f1_scores` ([classes]) and `names` hold two of each: A and B. `difference` is compare()'s answer.
@@ -234,5 +194,6 @@ def _percent_axis(axis):
     axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g}%")
 
 
-def _set_title(figure, text, fontsize=12):
+def set_title(figure: Figure, text: str, fontsize: float = 12) -> None:
+    """Write the figure's title above it, on the left."""
     figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=fontsize)

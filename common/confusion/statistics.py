@@ -1,7 +1,6 @@
-"""How far scores can be trusted: intervals, paired comparison, calibration; and which classes are confused."""
+"""How far scores can be trusted: intervals, paired comparison; and which classes are confused."""
 
 from collections import Counter, defaultdict
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,14 +8,16 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import accuracy_score, f1_score
 
+from common.confidence.temperature import calibration
 from common.metrics import per_class
+from common.predictions import Predictions
 
 FIGURES = ("accuracy", "macro_f1", "weighted_f1")
 CELLS_AT_ONCE = 4_000_000  # resamples x cells held in memory: 32 MB
 EXAMPLES = 5
 
 
-def headline(labels, predicted, classes):
+def headline(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> dict[str, float]:
     """Accuracy, macro and weighted F1 by scikit-learn, over all of `classes` as in common/metrics.py."""
     f1 = {
         kind: float(f1_score(labels, predicted, labels=classes, average=kind, zero_division=0))
@@ -29,7 +30,9 @@ def headline(labels, predicted, classes):
     }
 
 
-def bootstrap(labels, members, classes, resamples, seed):
+def bootstrap(
+    labels: np.ndarray, members: list[np.ndarray], classes: list[str], resamples: int, seed: int
+) -> np.ndarray:
     """The three FIGURES of each member on resampled rows: [members, resamples, 3].
 
     `members` are one or more predictions [rows] of str on the rows of `labels`; all see the same resamples, so that
@@ -58,12 +61,12 @@ def bootstrap(labels, members, classes, resamples, seed):
     return np.concatenate(parts, axis=1)
 
 
-def interval(values):
+def interval(values: np.ndarray) -> list[float]:
     """The 95 % percentile interval of bootstrapped values: [low, high]."""
     return [float(bound) for bound in np.quantile(values, [0.025, 0.975])]
 
 
-def evaluate(predictions, bins, resamples, seed):
+def evaluate(predictions: Predictions, bins: int, resamples: int, seed: int) -> dict:
     """The FIGURES, each followed by its bootstrap interval, and the calibration error, as a JSON object."""
     labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
     drawn = bootstrap(labels, [predicted], classes, resamples, seed)[0]
@@ -71,61 +74,7 @@ def evaluate(predictions, bins, resamples, seed):
     return scores | {"expected_calibration_error": calibration(predictions, bins)[0]}
 
 
-def fit_temperature(probabilities, labels):
-    """The temperature T at which probabilities^(1/T), normalised, have the lowest log loss (Guo et al. 2017).
-
-    `probabilities` is [rows, classes], `labels` [rows] class numbers. Searched between 1/20 and 20.
-    """
-    from scipy.optimize import minimize_scalar  # late: half a second
-
-    bound = np.log(20)
-    best = minimize_scalar(
-        lambda log: _log_losses(at_temperature(probabilities, np.exp(log)), labels).mean(),
-        bounds=(-bound, bound),
-        method="bounded",
-    )
-    return float(np.exp(best.x))
-
-
-def at_temperature(probabilities, temperature):
-    """Probabilities [rows, classes] made milder (temperature above 1) or bolder (below), in float64."""
-    logs = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) / temperature
-    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def recalibrate(predictions, bins, seed=0):
-    """What a temperature would do for the calibration: its value, and the predictions with it, cross-fitted.
-
-    Each tenth of the rows gets the temperature that fits the other nine. Returns a JSON object and the recalibrated
-    Predictions; or (None, None) where that does not lower the log loss by more than the difference's standard error,
-    or where rows are fewer than 50.
-    """
-    rows = len(predictions.labels)
-    if rows < 50:
-        return None, None
-    position = {name: number for number, name in enumerate(predictions.classes)}
-    labels = np.array([position[label] for label in predictions.labels])
-    part = np.random.default_rng(seed).permutation(rows) % 10
-    scaled = np.empty(predictions.probabilities.shape)
-    for held_out in range(10):
-        here = part == held_out
-        temperature = fit_temperature(predictions.probabilities[~here], labels[~here])
-        scaled[here] = at_temperature(predictions.probabilities[here], temperature)
-    before, after = _log_losses(predictions.probabilities, labels), _log_losses(scaled, labels)
-    gain = before - after
-    if gain.mean() <= gain.std(ddof=1) / np.sqrt(rows):
-        return None, None
-    recalibrated = replace(predictions, probabilities=scaled)
-    return {
-        "temperature": fit_temperature(predictions.probabilities, labels),
-        "expected_calibration_error": calibration(recalibrated, bins)[0],
-        "log_loss": float(after.mean()),
-        "log_loss_without": float(before.mean()),
-    }, recalibrated
-
-
-def compare(predictions, other, resamples, seed):
+def compare(predictions: Predictions, other: Predictions, resamples: int, seed: int) -> dict:
     """The FIGURES of `predictions` minus those of `other`, with paired intervals, and McNemar's exact test.
 
     Both are aligned and have the same labels. The test asks whether chance alone would split the rows that only one
@@ -152,38 +101,13 @@ def compare(predictions, other, resamples, seed):
     }
 
 
-def calibration(predictions, bins):
-    """The expected calibration error, and the table behind it: low, high, rows, confidence, accuracy of each bin.
-
-    Bins are equally wide and include their upper edge, empty ones are left out; confidence is the highest
-    probability. The error is the mean distance of accuracy from confidence, weighted by rows (Guo et al. 2017).
-    """
-    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
-    right = (predictions.predicted == predictions.labels).astype(np.float64)
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.searchsorted(edges[1:-1], confidence)
-    rows = np.bincount(place, minlength=bins)
-    filled = np.flatnonzero(rows)
-    table = pd.DataFrame(
-        {
-            "low": edges[filled],
-            "high": edges[filled + 1],
-            "rows": rows[filled],
-            "confidence": np.bincount(place, confidence, bins)[filled] / rows[filled],
-            "accuracy": np.bincount(place, right, bins)[filled] / rows[filled],
-        }
-    )
-    gap = (table["accuracy"] - table["confidence"]).abs()
-    return float(np.average(gap, weights=table["rows"])), table
-
-
-def per_class_table(labels, predicted, classes):
+def per_class_table(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> pd.DataFrame:
     """A row per class, in class order: class, support, precision, recall, f1."""
     rows = [{"class": name, **values} for name, values in per_class(labels, predicted, classes).items()]
     return pd.DataFrame(rows, columns=["class", "support", "precision", "recall", "f1"])
 
 
-def top_confusions(predictions):
+def top_confusions(predictions: Predictions) -> pd.DataFrame:
     """Every confused pair, most frequent first: given, predicted, count, share of the given class, example ids.
 
     Examples are the most confident mistakes, up to five, separated by "; ".
@@ -211,13 +135,13 @@ def top_confusions(predictions):
     return pd.DataFrame(pairs, columns=["given", "predicted", "count", "share", "example_ids"])
 
 
-def row_shares(counts):
+def row_shares(counts: np.ndarray) -> np.ndarray:
     """Each cell's share of its row's rows, [classes, classes]; NaN in the row of a class that was never given."""
     support = counts.sum(axis=1, keepdims=True)
     return np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
 
 
-def similarity_order(counts):
+def similarity_order(counts: np.ndarray) -> list[int]:
     """Class positions ordered so that classes confused with each other stand side by side.
 
     Optimal leaf ordering (Bar-Joseph et al. 2001) of the average-linkage tree over the symmetrised shares.
@@ -231,10 +155,6 @@ def similarity_order(counts):
     np.fill_diagonal(distance, 0)
     order = leaves_list(linkage(squareform(distance), method="average", optimal_ordering=True)).tolist()
     return order if order.index(0) < len(order) / 2 else order[::-1]  # either way round is as good: keep the beginning
-
-
-def _log_losses(probabilities, labels):
-    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny))
 
 
 def _figures(right, given, predicted, occurs):

@@ -18,6 +18,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 import create_confusion_matrix
+from common.confidence import coverage, temperature
 from common.confusion import statistics
 from common.predictions import Predictions, align, read_predictions, write_predictions
 
@@ -26,6 +27,7 @@ FILES = {
     "confusion_matrix.png",
     "per_class_metrics.png",
     "reliability.png",
+    "coverage.png",
     "confusion_matrix.csv",
     "per_class_metrics.csv",
     "top_confusions.csv",
@@ -176,30 +178,30 @@ def test_rare_classes_do_not_pull_the_interval_off_the_score():
 def test_temperature_by_hand():
     sure = np.array([[0.9, 0.1]] * 4)  # right three times of four: 0.75 is honest, and logit(0.9) / logit(0.75) = 2
     labels = np.array([0, 0, 0, 1])
-    temperature = statistics.fit_temperature(sure, labels)
-    assert temperature == pytest.approx(2, rel=1e-3)
-    assert statistics.at_temperature(sure, temperature) == pytest.approx(np.array([[0.75, 0.25]] * 4), abs=1e-3)
-    assert statistics.at_temperature(np.array([[1.0, 0.0]]), 5.0).sum() == pytest.approx(1)
+    fitted = temperature.fit_temperature(sure, labels)
+    assert fitted == pytest.approx(2, rel=1e-3)
+    assert temperature.at_temperature(sure, fitted) == pytest.approx(np.array([[0.75, 0.25]] * 4), abs=1e-3)
+    assert temperature.at_temperature(np.array([[1.0, 0.0]]), 5.0).sum() == pytest.approx(1)
 
 
 def test_recalibration_is_offered_only_where_it_proves_itself():
     labels, predicted = list("ab" * 100), list("ab" * 75 + "ba" * 25)
-    scaling, recalibrated = statistics.recalibrate(certain(labels, predicted, ["a", "b"], confidence=0.99), bins=10)
+    scaling, recalibrated = temperature.recalibrate(certain(labels, predicted, ["a", "b"], confidence=0.99), bins=10)
     assert scaling["log_loss"] < scaling["log_loss_without"]
     assert scaling["expected_calibration_error"] < 0.05  # 0.24 without
     assert (recalibrated.predicted == np.array(predicted)).all()
     honest = certain(labels, predicted, ["a", "b"], confidence=0.75)
-    assert statistics.recalibrate(honest, bins=10) == (None, None)
-    assert statistics.recalibrate(certain(list("ab"), list("ab"), ["a", "b"], 0.6), bins=10) == (None, None)
+    assert temperature.recalibrate(honest, bins=10) == (None, None)
+    assert temperature.recalibrate(certain(list("ab"), list("ab"), ["a", "b"], 0.6), bins=10) == (None, None)
 
 
 def test_calibration_by_hand_and_by_scikit_learn():
     predictions = certain(list("aabb"), list("abbb"), ["a", "b"], confidence=0.9)  # three of four right
-    error, table = statistics.calibration(predictions, bins=10)
+    error, table = temperature.calibration(predictions, bins=10)
     assert error == pytest.approx(0.15, abs=1e-6)
     assert len(table) == 1 and table["rows"][0] == 4
     predictions = make(TOPICS * 60, TOPICS)
-    error, table = statistics.calibration(predictions, bins=15)
+    error, table = temperature.calibration(predictions, bins=15)
     right = predictions.predicted == predictions.labels
     accuracy, confidence = calibration_curve(right, predictions.probabilities.max(axis=1).astype(float), n_bins=15)
     assert table["accuracy"].to_numpy() == pytest.approx(accuracy)
@@ -275,6 +277,47 @@ def test_run_gives_its_files_and_figures(here, capsys):
     again = {path.name: path.read_bytes() for path in folder.iterdir()}  # a second time: the same to the byte
     assert run_script("--run", "new") == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == again
+
+
+def test_split_chooses_the_rows(here, capsys):
+    parts = {"oof": 36, "valid": 9, "test": 27, "train-excluded": 18}
+    made = {name: make((TOPICS * 4)[:rows], TOPICS, seed=rows) for name, rows in parts.items()}
+    run = make_run(here / "runs" / "r", **made)
+    (run / "config.json").write_text('{"data": {"name": "sample"}}')
+    words = ("out-of-fold rows", "validation rows", "test rows", "left-out training rows")
+    for (split, rows), word in zip(parts.items(), words, strict=True):
+        assert run_script("--run", "r", "--split", split) == 0
+        out = capsys.readouterr().out
+        assert f"{split}.csv\n" in out and f"\nr: {rows} {word} of sample, 95 % intervals" in out
+        assert json.loads((run / "confusion_matrix" / "metrics.json").read_text())["rows"] == rows
+    make_run(here / "runs" / "unlabelled", valid=made["valid"], test=without_labels(made["test"]))
+    assert "no predictions with labels for test rows" in refusal(capsys, "--run", "unlabelled", "--split", "test")
+    write_predictions(here / "p.csv", made["valid"])
+    assert "--split chooses among a run's rows" in refusal(capsys, "--predictions", "p.csv", "--split", "test")
+
+
+def test_a_run_is_compared_on_the_rows_of_the_same_name(here):
+    """Row numbers serve as ids: those of oof.csv and test.csv are the same, and mean other rows."""
+    oof, test, other = (make(TOPICS * 2, TOPICS, seed=seed) for seed in (1, 2, 3))
+    make_run(here / "runs" / "a", oof=oof, test=test)
+    make_run(here / "runs" / "b", oof=oof, test=other)
+    assert run_script("--run", "a", "--split", "test", "--compare", "b", "--output", "out") == 0
+    comparison = json.loads((here / "out" / "metrics.json").read_text())["comparison"]
+    assert comparison["other"] == "runs/b/predictions/test.csv"
+    assert comparison["accuracy"] == (other.predicted == other.labels).mean()
+
+
+def test_coverage_is_that_of_the_recalibrated_rows(here):
+    labels, predicted = list("ab" * 100), list("ab" * 75 + "ba" * 25)
+    rows = certain(labels, predicted, ["a", "b"], confidence=0.99)
+    write_predictions(here / "p.csv", rows)
+    assert run_script("--predictions", "p.csv") == 0
+    metrics = json.loads((here / "confusion_matrix" / "metrics.json").read_text())
+    _, recalibrated = temperature.recalibrate(rows)
+    assert metrics["coverage"] == json.loads(json.dumps(coverage.coverage_figures(recalibrated)))
+    by_threshold = {each["min_probability"]: each["share"] for each in metrics["coverage"]["thresholds"]}
+    assert by_threshold[0.5] == 1 and by_threshold[0.9] == 0  # 0.99 means 0.75 here
+    assert metrics["coverage"]["targets"] == []
 
 
 def test_labels_from_another_file(here, capsys):
@@ -425,14 +468,14 @@ def test_refusals_are_one_line_and_leave_old_files_alone(here, capsys):
 
 
 def test_a_failure_while_drawing_writes_nothing(here, monkeypatch):
-    from common.confusion import plots
+    from common.confusion import confidence_plots
 
     write_predictions(here / "p.csv", make(TOPICS * 4, TOPICS))
 
     def fail(*arguments):
         raise RuntimeError("drawing")
 
-    monkeypatch.setattr(plots, "draw_reliability", fail)
+    monkeypatch.setattr(confidence_plots, "draw_reliability", fail)
     with pytest.raises(RuntimeError):
         run_script("--predictions", "p.csv")
     assert not (here / "confusion_matrix").exists()

@@ -1,0 +1,94 @@
+"""Leaving unsure rows undecided: which share of the rows stays, and how many of these are right."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.confidence.temperature import PARTS
+from common.metrics import wilson_interval
+from common.predictions import Predictions
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+TARGETS = (0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What stays of some labelled rows; `accuracy` and its 95 % interval are None where nothing stays."""
+
+    rows: int  # that stay
+    share: float  # of all rows
+    accuracy: float | None
+    accuracy_interval: list[float] | None
+
+
+def coverage_at(predictions: Predictions, min_probability: float) -> Coverage:
+    """What stays of labelled rows where the highest probability must be `min_probability` or more."""
+    return _coverage(_confidence(predictions) >= min_probability, predictions)
+
+
+def coverage_curve(predictions: Predictions, chosen: np.ndarray | slice = slice(None)) -> pd.DataFrame:
+    """What stays at every threshold that makes a difference, the highest first: min_probability, rows, accuracy.
+
+    `chosen` picks some of the rows, all by default.
+    """
+    confidence = _confidence(predictions)[chosen]
+    order = np.argsort(-confidence, kind="stable")
+    confidence = confidence[order]
+    rows = np.arange(1, len(order) + 1)
+    accuracy = np.cumsum(_right(predictions)[chosen][order]) / rows
+    last = np.append(confidence[:-1] != confidence[1:], True)  # rows of one probability stay or go together
+    return pd.DataFrame({"min_probability": confidence[last], "rows": rows[last], "accuracy": accuracy[last]})
+
+
+def choose_threshold(predictions: Predictions, target: float, seed: int = 0) -> tuple[float, Coverage] | None:
+    """The lowest probability from which on labelled rows reach the accuracy `target`, and what it keeps elsewhere.
+
+    The Coverage is cross-checked: each tenth of the rows meets the threshold that was chosen on the other nine. None
+    where even the surest rows do not reach the target.
+    """
+    threshold = _lowest(predictions, target)
+    if threshold is None:
+        return None
+    part = np.random.default_rng(seed).permutation(len(predictions.ids)) % PARTS
+    kept = np.zeros(len(predictions.ids), dtype=bool)
+    for here in (part == number for number in range(min(PARTS, len(part)))):
+        elsewhere = _lowest(predictions, target, ~here) if len(part) > 1 else threshold
+        kept[here] = elsewhere is not None and _confidence(predictions)[here] >= elsewhere
+    return threshold, _coverage(kept, predictions)
+
+
+def coverage_figures(predictions: Predictions) -> dict:
+    """What stays at some thresholds, and the thresholds of some target accuracies, as a JSON object."""
+    thresholds = [{"min_probability": each, **vars(coverage_at(predictions, each))} for each in THRESHOLDS]
+    chosen = [(target, choose_threshold(predictions, target)) for target in TARGETS]
+    targets = [
+        {"target_accuracy": target, "min_probability": found[0], "cross_checked": vars(found[1])}
+        for target, found in chosen
+        if found
+    ]
+    return {"thresholds": thresholds, "targets": targets}
+
+
+def _lowest(predictions, target, chosen=slice(None)):
+    """The lowest threshold at which the chosen rows reach the accuracy `target`, or None."""
+    curve = coverage_curve(predictions, chosen)
+    reached = curve.loc[curve["accuracy"] >= target, "min_probability"]
+    return float(reached.iloc[-1]) if len(reached) else None
+
+
+def _coverage(kept, predictions):
+    rows = int(kept.sum())
+    if not rows:
+        return Coverage(0, 0.0, None, None)
+    accuracy = float(_right(predictions)[kept].mean())
+    return Coverage(rows, rows / len(kept), accuracy, wilson_interval(accuracy, rows))
+
+
+def _confidence(predictions):
+    return predictions.probabilities.max(axis=1).astype(np.float64)
+
+
+def _right(predictions):
+    return predictions.predicted == predictions.labels
