@@ -166,8 +166,8 @@ def report(metrics, rows, per_class, confusions):
     for found in metrics["coverage"]["targets"]:
         if found["target_accuracy"] == SHOWN_TARGET and (checked := found["cross_checked"])["rows"]:
             print(
-                f"  {SHOWN_TARGET:.0%} of the surest     from a probability of {found['min_probability']:.3g} on: "
-                f"{checked['share']:.0%} of the rows stay, {checked['accuracy']:.1%} of them right (cross-checked)"
+                f"  {f'for {SHOWN_TARGET:.0%} accuracy':<21}leave rows below {found['min_probability']:.3g} undecided: "
+                f"{checked['share']:.0%} stay, {checked['accuracy']:.1%} of them right (cross-checked)"
             )
     if comparison:
         test = comparison["mcnemar"]

@@ -70,16 +70,17 @@ def draw_coverage(curve: pd.DataFrame, coverage: dict, title: str, temperature: 
     axis.fill_between(share, low, high, color=COLOURS[0], alpha=0.15, lw=0, step="pre", label="95% interval")
     axis.step(share, curve["accuracy"], where="pre", color=COLOURS[0], label="accuracy of the rows that stay")
     marked = [each for each in coverage["thresholds"] if each["rows"]]
-    dots = {"color": COLOURS[1], "marker": "o", "ls": "", "label": "at this lowest probability"}
+    dots = {"color": COLOURS[1], "marker": "o", "ls": "", "label": "from this probability on", "zorder": 3}
     axis.plot([each["share"] for each in marked], [each["accuracy"] for each in marked], **dots)
     drawn = None
     for each in marked:
         if drawn is None or drawn - each["share"] > 0.04:  # names must not cover each other
             drawn = each["share"]
             place = (each["share"], each["accuracy"])
-            axis.annotate(f"{each['min_probability']:g}", place, (0, -16), textcoords="offset points", ha="center")
-    axis.set(xlabel="share of the rows that stays", ylabel="accuracy", xlim=(0, 1.02))
-    axis.set_ylim(max(0.0, np.floor(20 * low[len(low) // 2 :].min() - 0.5) / 20), 1.01)
+            axis.annotate(f"{each['min_probability']:g}", place, (4, 5), textcoords="offset points", zorder=4)
+    axis.set(xlabel="share of the rows that stays", ylabel="accuracy", xlim=(0, 1.06))
+    axis.set_xticks(np.linspace(0, 1, 6))
+    axis.set_ylim(max(0.0, np.floor(20 * low[len(low) // 2 :].min() - 0.5) / 20), 1.015)
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(PercentFormatter(1, decimals=0))
     at = "as the model gives them" if temperature is None else f"at temperature {temperature:.2f} (cross-fitted)"
