@@ -3,11 +3,13 @@
 import argparse
 import errno
 import functools
+import io
 import math
 import os
 import re
 import sys
 import textwrap
+from pathlib import Path
 
 from common.interrupts import Interrupted, interruptible
 
@@ -29,6 +31,8 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, doc, arguments="[options]"):
+        if doc is None:  # `python -OO` strips docstrings
+            doc = f"(python -OO strips this description)\n\n    python {Path(sys.argv[0]).stem}.py"
         what, examples, *more = doc.strip("\n").split("\n\n")
         script = re.match(r"\s*python (\S+\.py|-m \S+)", examples)[1]
         super().__init__(
@@ -72,6 +76,7 @@ def exit_codes(main):
     @functools.wraps(main)
     @interruptible()
     def wrapped(argv=None):
+        _print_anything()
         try:
             return main(argv)
         except UserError as error:
@@ -91,6 +96,13 @@ def exit_codes(main):
             return EXIT_USER_ERROR
 
     return wrapped
+
+
+def _print_anything():
+    """Let a console show `?` for what its encoding lacks (cp1252 in Windows): work that is done must not end there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # neither closed (pythonw) nor a notebook's
+            stream.reconfigure(errors="replace")
 
 
 def _one_line(message):

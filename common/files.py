@@ -6,9 +6,12 @@ import json
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from common.cli import UserError
+
+WINDOWS = os.name == "nt"
 
 
 @contextlib.contextmanager
@@ -25,12 +28,41 @@ def whole_file(path):
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o644)  # mkstemp's 0600 would hide results from the user's colleagues
-            with open(temporary, "rb") as file:
+            share(temporary)
+            with open(temporary, "r+b") as file:  # Windows flushes a handle opened for writing only
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the error that led here says more
+                temporary.unlink(missing_ok=True)
+
+
+def share(path):
+    """Give a file the permissions that the user's umask asks for, in place of a temporary file's 0600."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    os.chmod(path, 0o666 & ~umask)
+
+
+def replace(source, target):
+    """Rename a file or a folder, over an earlier file. Raises OSError.
+
+    Windows refuses while another program has the target open. Virus scanners and search indexes soon let go of it, so
+    a second of tries is worth it; a spreadsheet does not.
+    """
+    for pause in (0.1, 0.3, 0.6):
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if not WINDOWS:
+                raise
+            time.sleep(pause)
+    try:
+        os.replace(source, target)
+    except PermissionError as error:
+        raise OSError(
+            error.errno, "another program has it open; close it there and start the same command again"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,26 +1,26 @@
 """Run folders: what is in them, whether they are complete, which one is meant."""
 
+import atexit
 import contextlib
 import json
 import os
 import platform
 import shutil
 import subprocess
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from common.cli import UserError
-from common.files import read_json, write_json, write_text
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows: nobody watches over two processes in one run there
-    fcntl = None
+from common.cli import UserError
+from common.files import WINDOWS, read_json, write_json, write_text
 
 RUNS_FOLDER = Path("runs")
 PLACES = {"folder", "location"}  # may change between two starts of the same run
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn", "cleanlab", "numpy", "pandas")
-_held = {}  # (device, inode) of the run folders that this process holds -> file descriptor
+LOCK = ".lock"  # held while a process writes the run; deleted when the process ends
+_held = {}  # (device, inode) of the run folders that this process holds -> its lock
 
 
 def run_folder(run):
@@ -54,11 +54,11 @@ def open_run(folder, config, overwrite=False):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {config_file}: {error.strerror or error}") from error
+    if _is_foreign(folder):  # before the lock, which is a file
+        raise UserError(f"{folder} is not empty and no run; name another with --run")
     hold_folder(folder)
     config = json.loads(json.dumps(config))  # as it reads back
     earlier = read_json(config_file) if config_file.exists() else None
-    if _is_foreign(folder, earlier):
-        raise UserError(f"{folder} is not empty and no run; name another with --run")
     if overwrite and earlier is not None:
         _remove(folder)
         earlier = None
@@ -78,25 +78,36 @@ def open_run(folder, config, overwrite=False):
 def hold_folder(folder):
     """Take a run folder for the rest of this process's life. Raises UserError where another process has it.
 
-    The lock is on the folder itself: it leaves no file behind, and ends with the process, however that dies. File
-    systems that cannot lock folders (NFS) go without.
+    The system drops the lock when the process ends, however it dies; a lock file that a killed process left holds
+    nothing. Places that cannot be locked (a read-only disk, some network disks) go without.
     """
-    if fcntl is None:
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in _held:
         return
-    descriptor = None
+    lock = FileLock(Path(folder).resolve() / LOCK)
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        status = os.fstat(descriptor)
-        if (status.st_dev, status.st_ino) not in _held:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _held[status.st_dev, status.st_ino], descriptor = descriptor, None
-    except BlockingIOError:
+        with warnings.catch_warnings(action="ignore"):  # "flock not supported on this filesystem"
+            lock.acquire(timeout=0)
+    except Timeout:
         raise UserError(f"{folder} is being written by another process; wait for it, or name another run") from None
-    except OSError:
-        pass
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
+    except (OSError, NotImplementedError):
+        return
+    if not _held:
+        atexit.register(release_folders)
+    _held[status.st_dev, status.st_ino] = lock
+
+
+def release_folders():
+    """Drop all locks and delete their files, in the order that never deletes the lock of the process that comes next."""
+    for lock in _held.values():
+        with contextlib.suppress(OSError):
+            if WINDOWS:  # an open file cannot be deleted there, so that the next process's is safe
+                lock.release()
+                os.unlink(lock.lock_file)
+            else:
+                os.unlink(lock.lock_file)
+                lock.release()
+    _held.clear()
 
 
 def find_run(needs):
@@ -183,14 +194,12 @@ def environment():
     }
 
 
-def _is_foreign(folder, config):
+def _is_foreign(folder):
     """Whether a folder holds something else than a run: other files, or another tool's config.json, as models have."""
-    if config is not None:
-        return "script" not in config
-    if not folder.is_dir():
-        return False
-    # a start that was killed leaves the temporary name of config.json, see whole_file
-    return any(not path.name.startswith(".config.json.") for path in folder.iterdir())
+    if (folder / "config.json").exists():
+        return "script" not in read_json(folder / "config.json")
+    # a start that was killed leaves its lock and the temporary name of config.json, see whole_file
+    return any(path.name != LOCK and not path.name.startswith(".config.json.") for path in folder.iterdir())
 
 
 def _sweep(folder):
@@ -209,7 +218,8 @@ def _remove(folder):
     """Delete a run, results.json first and config.json last: whenever that is cut short, it is an incomplete run."""
     order = {"results.json": 0, "config.json": 2}
     try:
-        for path in sorted(folder.iterdir(), key=lambda path: order.get(path.name, 1)):
+        there = [path for path in folder.iterdir() if path.name != LOCK]
+        for path in sorted(there, key=lambda path: order.get(path.name, 1)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise UserError(f"cannot delete {folder}: {error.strerror or error}") from error

@@ -128,7 +128,7 @@ def test_a_run_that_the_user_names_is_checked():
 def test_a_new_run_then_the_same_again_then_complete():
     assert open_run("runs/demo", CONFIG) is False
     assert json.loads(Path("runs/demo/config.json").read_text()) == CONFIG
-    assert os.listdir("runs/demo") == ["config.json"]
+    assert sorted(os.listdir("runs/demo")) == [".lock", "config.json"]
     assert open_run("runs/demo", CONFIG) is False and not is_complete("runs/demo")
     Path("runs/demo/results.json").write_text("{}")
     assert open_run("runs/demo", CONFIG) is True and is_complete("runs/demo")
@@ -174,7 +174,7 @@ def test_overwrite_discards_the_earlier_run():
     Path("shared/keep.txt").touch()
     Path("runs/demo/link").symlink_to(Path("shared").absolute())
     assert open_run("runs/demo", changed(seed=1), overwrite=True) is False
-    assert os.listdir("runs/demo") == ["config.json"]
+    assert sorted(os.listdir("runs/demo")) == [".lock", "config.json"]
     assert json.loads(Path("runs/demo/config.json").read_text())["seed"] == 1
     assert Path("shared/keep.txt").exists()  # a link goes, not what it leads to
     assert open_run("runs/other", CONFIG, overwrite=True) is False  # nothing there to discard

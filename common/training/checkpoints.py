@@ -36,7 +36,8 @@ def load_checkpoint(folder, model, optimizer, scaler=None, say=print):
     """
     for path in reversed(_checkpoints(folder)):
         try:
-            tensors = load_file(path)
+            # copied: Windows deletes no file that is mapped, as load_file leaves it
+            tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
             progress = json.loads(metadata["progress"])

@@ -1,6 +1,5 @@
 """One run: trains a model and fills its folder, from environment.json to results.json."""
 
-import os
 import shutil
 import time
 
@@ -9,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from common.cli import wrap
-from common.files import write_json, writing
+from common.files import replace, share, write_json, writing
 from common.metrics import cross_entropy, score
 from common.plots import draw_learning_curves
 from common.predictions import Predictions, write_predictions
@@ -148,10 +147,11 @@ def _save_model(folder, model, tokenizer):
             temporary.mkdir()
             weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
             save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            share(temporary / "model.safetensors")
             model.config.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
+            replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -20,7 +20,7 @@ import create_ensemble_submission
 import find_label_issues
 import train
 import train_ensemble
-from common.runs import open_run, read_metrics
+from common.runs import open_run, read_metrics, release_folders
 from common.training.tiny import build_tiny_tokenizer
 from tests.conftest import write_csv
 from tests.training.test_train import FILES, QUICK, ROOT, files, refused
@@ -51,13 +51,8 @@ def hold(folder):
     return process
 
 
-@pytest.fixture
-def locks():
-    pytest.importorskip("fcntl")
-
-
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
-def test_a_run_belongs_to_one_process_until_that_dies(small_data, in_tmp, capsys, locks, overwrite):
+def test_a_run_belongs_to_one_process_until_that_dies(small_data, in_tmp, capsys, overwrite):
     arguments = [*QUICK, "--data", str(small_data), "--run", "x"]
     Path("runs/x").mkdir(parents=True)
     if overwrite:
@@ -74,7 +69,7 @@ def test_a_run_belongs_to_one_process_until_that_dies(small_data, in_tmp, capsys
     assert files(f"runs/{arguments[-1]}") == FILES
 
 
-def test_an_ensemble_and_its_members_belong_to_one_process(small_data, in_tmp, capsys, locks):
+def test_an_ensemble_and_its_members_belong_to_one_process(small_data, in_tmp, capsys):
     arguments = [*QUICK, "--data", str(small_data), "--seeds", "2", "--run"]
     assert train_ensemble.main([*arguments, "whole"]) == 0
     shutil.copytree("runs/whole", "runs/e")  # another folder: this process holds the first one itself
@@ -96,7 +91,7 @@ def test_an_ensemble_and_its_members_belong_to_one_process(small_data, in_tmp, c
 # Kills
 
 
-def test_ctrl_c_saves_and_a_second_process_changes_nothing(small_data, in_tmp, capsys, locks):
+def test_ctrl_c_saves_and_a_second_process_changes_nothing(small_data, in_tmp, capsys):
     arguments = [*QUICK, "--data", str(small_data), *LONG, "--run"]
     assert train.main([*arguments, "whole"]) == 0
     command = [sys.executable, str(ROOT / "train.py"), *arguments, "cut"]
@@ -215,6 +210,7 @@ def test_a_read_only_disk(small_data, disk, capsys):
     shutil.copytree(place / "early", place / "half")
     (place / "half/results.json").unlink()
     before = contents(place)
+    release_folders()  # as if the first process had ended: a disk with files open for writing stays writable
     assert mount("remount,ro") == 0
     capsys.readouterr()
     assert train.main([*arguments, str(place / "early")]) == 0  # a complete run is only read

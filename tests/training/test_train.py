@@ -34,7 +34,9 @@ QUICK = ["--model", "tiny", "--max-length", "32", "--epochs", "2", "--device", "
 
 
 def files(folder):
-    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    """The files of a run but for the lock, which lasts as long as the process."""
+    found = {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    return {name for name in found if Path(name).name != ".lock"}
 
 
 def read_json(path):
