@@ -28,9 +28,9 @@ def whole_file(path):
         temporary = Path(name)
         try:
             yield temporary
-            share(temporary)
-            with open(temporary, "r+b") as file:  # Windows flushes a handle opened for writing only
+            with open(temporary, "r+b") as file:  # Windows flushes only what is open for writing
                 os.fsync(file.fileno())
+            share(temporary)
             replace(temporary, path)
         finally:
             with contextlib.suppress(OSError):  # the error that led here says more
@@ -50,19 +50,17 @@ def replace(source, target):
     Windows refuses while another program has the target open. Virus scanners and search indexes soon let go of it, so
     a second of tries is worth it; a spreadsheet does not.
     """
-    for pause in (0.1, 0.3, 0.6):
+    for pause in (0.1, 0.3, 0.6, None):
         try:
             return os.replace(source, target)
-        except PermissionError:
+        except PermissionError as error:
             if not WINDOWS:
                 raise
+            if pause is None:
+                raise PermissionError(
+                    error.errno, "another program has it open; close it there, then try again"
+                ) from error
             time.sleep(pause)
-    try:
-        os.replace(source, target)
-    except PermissionError as error:
-        raise OSError(
-            error.errno, "another program has it open; close it there and start the same command again"
-        ) from error
 
 
 @contextlib.contextmanager

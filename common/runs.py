@@ -98,7 +98,7 @@ def hold_folder(folder):
 
 
 def release_folders():
-    """Drop all locks and delete their files, in the order that never deletes the lock of the process that comes next."""
+    """Drop all locks and delete their files, in the order that never deletes the next process's lock."""
     for lock in _held.values():
         with contextlib.suppress(OSError):
             if WINDOWS:  # an open file cannot be deleted there, so that the next process's is safe

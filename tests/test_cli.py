@@ -229,3 +229,32 @@ def test_a_wrong_command_line_is_one_line(capsys, arguments, message):
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(message) and err.count("\n") == 1
     assert main(["--epochs", "2", "a", "b"]) == 0
+
+
+ANY_CLASS = """
+from common.cli import UserError, exit_codes
+
+@exit_codes
+def main(argv=None):
+    print("Größe 🙂")
+    raise UserError("no class 'Größe 🙂'")
+
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", "Gr??e ?"), ("cp1252", "Größe ?"), ("utf-8", "Größe 🙂")])
+def test_a_console_shows_a_question_mark_for_what_it_lacks(encoding, shown):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-c", ANY_CLASS], cwd=ROOT, env=environment, capture_output=True, check=False
+    )
+    assert done.stdout.decode(encoding).strip() == shown
+    assert done.stderr.decode(encoding).strip() == f"error: no class '{shown}'" and done.returncode == 2
+
+
+def test_python_without_docstrings_shows_the_options(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/train.py"])
+    with pytest.raises(SystemExit):
+        Parser(None).parse_args(["--help"])
+    assert "usage: python train.py [options]" in capsys.readouterr().out

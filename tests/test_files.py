@@ -5,7 +5,9 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from common.cli import UserError
 from common.files import read_json, sha256, whole_file, write_json, write_text
@@ -31,7 +33,6 @@ def test_a_file_appears_with_its_folders_and_readable_by_all():
         assert not Path("a/b/file.csv").exists()
     assert os.listdir("a/b") == ["file.csv"]
     assert Path("a/b/file.csv").read_text() == "neu"
-    assert os.stat("a/b/file.csv").st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), UserError("x"), SystemExit(1)])
@@ -124,3 +125,15 @@ def test_two_files_both_or_neither():
         second.write_text("neu")
         raise UserError("x")
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o027, 0o077])
+def test_files_have_the_permissions_that_the_umask_asks_for(umask):
+    before = os.umask(umask)
+    try:
+        write_text("a.csv", "x")
+        with whole_file("b.safetensors") as temporary:  # safetensors, too, replaces the file by one of its own
+            save_file({"a": np.ones(3)}, temporary)
+    finally:
+        os.umask(before)
+    assert {oct(os.stat(name).st_mode & 0o777) for name in os.listdir()} == {oct(0o666 & ~umask)}

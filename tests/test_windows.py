@@ -5,13 +5,23 @@ import fcntl
 import mmap
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from common import files
+import create_confusion_matrix
+import create_ensemble_submission
+import find_label_issues
+import train
+import train_ensemble
+from common import files, runs
 from common.cli import UserError
-from common.files import replace, write_text
+from common.files import write_text
+from common.plots import draw_learning_curves
+from common.runs import hold_folder, release_folders
+from common.training import run as training_run
+from tests.training.test_train import QUICK
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads what is open from /proc")
 
@@ -84,11 +94,63 @@ def test_files_are_written_and_written_again(windows):
 
 
 def test_a_file_that_a_spreadsheet_has_open(windows, monkeypatch):
-    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    pauses = []
+    monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
     write_text("file.csv", "alt")
-    monkeypatch.setattr(os, "name", "nt")
-    with open("file.csv"), pytest.raises(UserError, match=r"^cannot write file.csv: another program has it open; "):
-        # whole_file would build WindowsPath here: its last step alone
-        with files.writing("file.csv"):
-            Path("file.tmp").write_text("neu") if False else None
-            replace("file.csv.new", "file.csv")
+    complaint = r"^cannot write file.csv: another program has it open; close it there, then try again$"
+    with open("file.csv"), pytest.raises(UserError, match=complaint):
+        write_text("file.csv", "neu")
+    assert os.listdir() == ["file.csv"] and Path("file.csv").read_text() == "alt" and len(pauses) == 3
+
+
+def test_a_file_that_a_virus_scanner_has_open_for_a_moment(windows, monkeypatch):
+    write_text("file.csv", "alt")
+    monkeypatch.setattr(files, "WINDOWS", True)
+    with open("file.csv") as scanner:
+        monkeypatch.setattr(files.time, "sleep", lambda _: scanner.close())
+        write_text("file.csv", "neu")
+    assert Path("file.csv").read_text() == "neu"
+
+
+def test_pictures_are_written_again(windows):
+    for _ in range(2):
+        draw_learning_curves("curves.png", {"run": [{"event": "epoch", "epoch": 1.0, "train_loss": 1.0}]})
+    assert os.listdir() == ["curves.png"]
+
+
+def test_locks_are_released_and_deleted(windows, monkeypatch):
+    monkeypatch.setattr(runs, "WINDOWS", True)
+    Path("run").mkdir()
+    hold_folder("run")
+    assert os.listdir("run") == [".lock"]
+    with pytest.raises(PermissionError):
+        os.unlink("run/.lock")
+    release_folders()
+    assert os.listdir("run") == []
+
+
+def test_training_interrupted_resumed_and_overwritten(windows, small_data, monkeypatch):
+    monkeypatch.setattr(runs, "WINDOWS", True)
+    run = [*QUICK, "--data", str(small_data), "--checkpoint-minutes", "0", "--keep", "best", "--run", "run"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_run, "append_metrics", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        assert train.main(run) == 130  # after the first epoch
+    assert list(Path("runs/run/checkpoints").iterdir())
+    assert train.main(run) == 0 and not Path("runs/run/checkpoints").exists()  # deletes what it was resumed from
+    assert train.main([*run, "--overwrite"]) == 0
+    release_folders()
+    shutil.rmtree("runs")
+
+
+@pytest.mark.slow  # every script, twice: a quarter of a minute
+def test_the_other_scripts_twice(windows, small_data, monkeypatch):
+    monkeypatch.setattr(runs, "WINDOWS", True)
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "1", "--folds", "2", "--run", "e"]
+    assert train_ensemble.main(arguments) == 0
+    for _ in range(2):
+        assert create_confusion_matrix.main(["--run", "e"]) == 0
+        assert find_label_issues.main(["--run", "e"]) == 0
+        assert create_ensemble_submission.main(["e"]) == 0
+    release_folders()  # the next command is another process
+    assert train_ensemble.main([*arguments, "--overwrite"]) == 0

@@ -69,4 +69,6 @@ def _hint(output, competition):
 
 def _said(output):
     lines = [line.strip() for line in output.splitlines() if line.strip() and "%|" not in line]  # no progress bars
+    if any(line.startswith("Traceback") for line in lines):
+        lines = lines[-1:]  # a crash: its last line names the cause
     return " ".join(lines)[-300:] or "it said nothing"

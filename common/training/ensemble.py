@@ -172,11 +172,9 @@ def accuracy_curve(probabilities, labels):
 def ensemble_lines(folder, results):
     """The lines that the script ends with."""
     lines = []
-    if results["evaluated_on"]:
-        deviation = f" ± {results['voter_deviation']:.2%}" if results["voter_deviation"] is not None else ""
-        lines.append(
-            f"single accuracy {results['voter_mean']:.2%}{deviation}, the mean of {len(results['voters'])} models"
-        )
+    if results["evaluated_on"] and len(results["voters"]) > 1:
+        mean, deviation = results["voter_mean"], results["voter_deviation"]
+        lines.append(f"single accuracy {mean:.2%} ± {deviation:.2%}, the mean of {len(results['voters'])} models")
     lines += score_lines(results)
     if results.get("disagreement") is not None:
         lines.append(

@@ -504,6 +504,13 @@ def test_a_failed_upload_says_what_to_do(capsys, kaggle, says, code, hint):
     assert len(submission()) == 4
 
 
+def test_a_client_that_crashes_is_shown_by_its_last_line(capsys, kaggle):
+    kaggle('Traceback (most recent call last):\n  File "kaggle.py", line 9, in main\nValueError: no such field', 1)
+    assert main([make_predictions("1.csv", FIRST), "--upload", "m"]) == 2
+    error = capsys.readouterr().err
+    assert "failed: ValueError: no such field; see https://" in error and "File" not in error and "Trace" not in error
+
+
 def test_without_the_client_the_hint_says_how_to_install_it(capsys, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
