@@ -1,11 +1,14 @@
-"""Time to accuracy: seconds until our loop's validation accuracy reaches that of Hugging Face Trainer's last epoch.
+"""Time to accuracy: seconds until our loop is as accurate as Hugging Face Trainer, and the other way round.
 
-    python -m benchmarks.speed.time_to_accuracy --model starter --data sample --max-length 256 --seeds 3
-    python -m benchmarks.speed.time_to_accuracy --model starter --data sample --max-length 256 --seeds 3 --table
+    python -m benchmarks.speed.time_to_accuracy --model starter --data sample --seeds 3
+    python -m benchmarks.speed.time_to_accuracy --model starter --data sample --seeds 3 --table
+    python -m benchmarks.speed.time_to_accuracy --model starter --epochs 3 --lengths 64,128
 
-Trainer runs with its defaults (3 epochs, batch 8, 5e-5), ours with the scripts' defaults for the encoder, scored after
-each epoch on the same held-out fifth. Seconds are those of training alone, validation left out, Trainer's too. One JSON
-line a run is appended to the results file; what is there is not computed again.
+The rival `fair` has our precision, attention dropout 0, batches grouped by length and fused AdamW
+(benchmarks/speed/rivals.py), and the epochs and the learning rate given; `trainer` has its defaults (3 epochs, batch
+8, 5e-5). Ours has the scripts' defaults for the encoder but for what is given here. Both are scored after each epoch
+on the same held-out fifth, and held to the lower of their two last accuracies. Seconds are those of training alone.
+One JSON line a run is appended to the results file; what is there is not computed again.
 """
 
 import json
@@ -15,20 +18,22 @@ import time
 from pathlib import Path
 
 import numpy as np
-from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+from transformers import TrainerCallback
 
 from benchmarks.options import new_parser
-from benchmarks.workload import about, default_recipe, encoder_name, markdown_table, plus_minus, synchronize
+from benchmarks.speed.rivals import SHAPES, fair_options, train_with_trainer
+from benchmarks.workload import about, default_recipe, encoder_name, hardware, markdown_table, plus_minus, synchronize
 from common.cli import exit_codes, number
 from common.data import assign_folds, load_dataset
 from common.training.devices import open_device
-from common.training.loop import fit, predict
+from common.training.loop import Step, fit, predict
 from common.training.models import load_model
 from common.training.sources import find_source
 from common.training.tokenizer import load_tokenizer
 from common.training.tokens import cut_heads, encode
 
 FOLDS = 5  # one of which validates
+SHAPE_NAMES = {f"{texts}x{passes}": (texts, passes) for texts, passes in SHAPES}
 
 
 @exit_codes
@@ -41,34 +46,56 @@ def main(argv=None):
         "encoder": encoder_name(arguments),
         "data": Path(arguments.data).name,
         "max_length": arguments.max_length,
-        "our_precision": device.precision,
-        "trainer_epochs": arguments.trainer_epochs,
+        "precision": device.precision,
+        "device": hardware(device),
     }
-    runs = read_runs(path, settings)
-    if not arguments.table:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for seed in range(arguments.seeds):
-            for who, train in (("ours", train_ours), ("trainer", train_trainer)):
-                if (who, seed) in runs:
-                    continue
-                epochs = train(arguments, device, seed)
-                record = settings | {"who": who, "seed": seed, "epochs": epochs, **about(device)}
+    options = {
+        "ours": {"epochs": arguments.epochs, "learning_rate": arguments.learning_rate, "lengths": arguments.lengths},
+        "fair": {"epochs": arguments.rival_epochs, "learning_rate": arguments.rival_rate, "shape": arguments.shape},
+        "trainer": {},
+    }
+    train = {"ours": train_ours, "fair": train_fair, "trainer": train_plain}
+    runs = {}
+    for seed in range(arguments.seeds):
+        for who in ("ours", arguments.rival):
+            wanted = settings | {"who": who, "options": options[who], "seed": seed}
+            record = find_record(path, wanted)
+            if record is None and not arguments.table:
+                record = wanted | {"epochs": train[who](arguments, device, seed), **about(device)}
+                path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record) + "\n")
-                print(
-                    f"{who} seed {seed}: "
-                    + ", ".join(f"{epoch['accuracy']:.1%} after {epoch['seconds']:.0f} s" for epoch in epochs),
-                    flush=True,
-                )
-        runs = read_runs(path, settings)
-    print(table(runs))
+                told = (f"{epoch['accuracy']:.1%} after {epoch['seconds']:.0f} s" for epoch in record["epochs"])
+                print(f"{who} seed {seed}: " + ", ".join(told), flush=True)
+            if record:
+                runs[who, seed] = record["epochs"]
+    print(table(runs, arguments.rival))
     return 0
 
 
 def parse_arguments(argv):
     """Read the command line."""
     parser = new_parser(__doc__, "model", "data", "seeds", "device", "precision", "results", "table", max_length=256)
-    parser.add_argument("--trainer-epochs", type=number(int, 1), default=3, metavar="N", help="epochs of Trainer")
+    group = parser.add_argument_group("ours", "Default: what train.py takes for the encoder.")
+    group.add_argument("--epochs", type=number(int, 1), metavar="N", help="epochs")
+    group.add_argument("--learning-rate", type=number(float, 0, low_open=True), metavar="LR", help="peak learning rate")
+    group.add_argument(
+        "--lengths",
+        type=lambda text: [number(int, 8)(part) for part in text.split(",")],
+        metavar="N,...",
+        help="most tokens read in the first epochs, one number an epoch; --max-length in the later ones",
+    )
+    group = parser.add_argument_group("the rival")
+    group.add_argument("--rival", choices=["fair", "trainer"], default="fair", help="set well, or Trainer's defaults")
+    group.add_argument("--rival-epochs", type=number(int, 1), default=5, metavar="N", help="epochs of the fair one")
+    group.add_argument(
+        "--rival-rate",
+        type=number(float, 0, low_open=True),
+        default=1e-4,
+        metavar="LR",
+        help="peak learning rate of the fair one",
+    )
+    group.add_argument("--shape", choices=list(SHAPE_NAMES), default="4x4", help="texts at once x passes a step")
     arguments = parser.parse_args(argv)
     arguments.random_init = None
     default = Path(__file__).parents[1] / "results" / f"time-to-accuracy-{encoder_name(arguments)}.jsonl"
@@ -76,11 +103,10 @@ def parse_arguments(argv):
     return arguments
 
 
-def read_runs(path, settings):
-    """The recorded runs of these settings, by (who, seed)."""
+def find_record(path, wanted):
+    """The first recorded run with these settings, or None."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    records = [json.loads(line) for line in lines]
-    return {(record["who"], record["seed"]): record for record in records if settings.items() <= record.items()}
+    return next((record for record in map(json.loads, lines) if wanted.items() <= record.items()), None)
 
 
 class Task:
@@ -98,38 +124,63 @@ class Task:
         self.train, self.train_labels = encoded.take(np.flatnonzero(~held_out)), labels[~held_out]
         self.valid, self.valid_labels = encoded.take(np.flatnonzero(held_out)), labels[held_out]
 
+    def model(self, seed, pooling="first", attention_dropout=0.0, dropout=None):
+        """The encoder with a fresh head."""
+        settings = {"pooling": pooling, "attention_dropout": attention_dropout, "dropout": dropout}
+        return load_model(self.source, self.tokenizer, self.dataset.classes, seed=seed, **settings)
+
     def accuracy(self, model, device, long_texts):
         """The share of the held-out articles that the model gets right; `long_texts` as in the recipe."""
         reading = {"max_length": self.max_length, "long_texts": long_texts}
         return float((predict(model, self.valid, device, reading).argmax(1) == self.valid_labels).mean())
 
 
-def train_ours(arguments, device, seed):
-    """Our loop with the scripts' defaults; returns [{"seconds", "accuracy"}] by epoch."""
-    task = Task(arguments, seed)
-    recipe = default_recipe(arguments.model, task.source) | {"max_length": task.max_length}
-    model = load_model(
-        task.source,
-        task.tokenizer,
-        task.dataset.classes,
-        seed=seed,
-        pooling=recipe["pooling"],
-        dropout=recipe["dropout"],
-        attention_dropout=recipe["attention_dropout"],
-    )
-    epochs, validating = [], 0.0
+class Scores:
+    """The accuracy after each epoch, and the seconds of training until then."""
 
-    def evaluate():
-        nonlocal validating
-        synchronize(device)
+    def __init__(self, task, model, device, long_texts):
+        self.task, self.model, self.device, self.long_texts = task, model, device, long_texts
+        self.epochs, self.scoring, self.begin = [], 0.0, time.perf_counter()
+
+    def add(self):
+        """Score now; the time that this takes is not counted."""
+        synchronize(self.device)
         now = time.perf_counter()
-        accuracy = task.accuracy(model, device, recipe["long_texts"])
-        epochs.append({"seconds": now - begin - validating, "accuracy": accuracy})
-        validating += time.perf_counter() - now
-        return {}
+        attention = self.model.config._attn_implementation  # predict() sets its own
+        accuracy = self.task.accuracy(self.model, self.device, self.long_texts)
+        self.model.config._attn_implementation = attention
+        self.epochs.append({"seconds": now - self.begin - self.scoring, "accuracy": accuracy})
+        self.scoring += time.perf_counter() - now
+
+
+def train_ours(arguments, device, seed):
+    """Our loop; returns [{"seconds", "accuracy"}] by epoch."""
+    task = Task(arguments, seed)
+    given = {"epochs": arguments.epochs, "learning_rate": arguments.learning_rate, "max_length": task.max_length}
+    recipe = default_recipe(arguments.model, task.source) | {name: value for name, value in given.items() if value}
+    model = task.model(seed, recipe["pooling"], recipe["attention_dropout"], recipe["dropout"])
+    lengths = arguments.lengths or []
+
+    def step_of_growing_length(*given):
+        step = Step(*given)
+        begin_epoch = step.begin_epoch
+
+        def begin(epoch):
+            if epoch != step.epoch:
+                longest = lengths[epoch] if epoch < len(lengths) else task.max_length
+                step.recipe, step.store = recipe | {"max_length": longest}, None
+            begin_epoch(epoch)
+
+        step.begin_epoch = begin
+        return step
 
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
+        scores = Scores(task, model, device, recipe["long_texts"])
+
+        def evaluate():
+            scores.add()
+            return {}
+
         fit(
             model,
             task.train,
@@ -140,39 +191,36 @@ def train_ours(arguments, device, seed):
             evaluate=evaluate,
             log=lambda record: None,
             folder=Path(folder),
+            step_type=step_of_growing_length if lengths else None,
         )
-    return epochs
+    return scores.epochs
 
 
-def train_trainer(arguments, device, seed):
-    """Trainer with its defaults; returns [{"seconds", "accuracy"}] of its last epoch."""
+def train_fair(arguments, device, seed):
+    """Trainer as in benchmarks/speed/rivals.py; returns [{"seconds", "accuracy"}] by epoch."""
+    options = fair_options(device, compiled=False, shape=SHAPE_NAMES[arguments.shape])
+    options |= {"num_train_epochs": arguments.rival_epochs, "learning_rate": arguments.rival_rate}
+    options |= {"warmup_steps": 0.1, "weight_decay": 0.01}  # Devlin et al. 2019, as ours; below 1: a share of the steps
+    return _train_rival(arguments, device, seed, 0.0, options)
+
+
+def train_plain(arguments, device, seed):
+    """Trainer with its defaults; returns [{"seconds", "accuracy"}] by epoch."""
+    return _train_rival(arguments, device, seed, None, {"num_train_epochs": 3})
+
+
+def _train_rival(arguments, device, seed, attention_dropout, options):
     task = Task(arguments, seed)
-    model = load_model(
-        task.source, task.tokenizer, task.dataset.classes, seed=seed, pooling="first", attention_dropout=None
-    )
+    model = task.model(seed, attention_dropout=attention_dropout)
+    scores = Scores(task, model, device, "head")
+
+    class Score(TrainerCallback):
+        def on_epoch_end(self, *_, **__):
+            scores.add()
+
     cut = cut_heads(task.train, task.max_length)
-    rows = [
-        {"input_ids": cut.tokens[a:b].tolist(), "labels": int(label)}
-        for a, b, label in zip(cut.offsets, cut.offsets[1:], task.train_labels, strict=False)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        settings = TrainingArguments(
-            folder,
-            num_train_epochs=arguments.trainer_epochs,
-            seed=seed,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            logging_strategy="no",
-            use_cpu=device.device.type == "cpu",
-        )
-        trainer = Trainer(model, settings, train_dataset=rows, data_collator=DataCollatorWithPadding(task.tokenizer))
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        synchronize(device)
-        seconds = time.perf_counter() - begin
-    return [{"seconds": seconds, "accuracy": task.accuracy(model, device, "head")}]
+    train_with_trainer(model, cut, task.train_labels, task.tokenizer, device, callbacks=[Score()], seed=seed, **options)
+    return scores.epochs
 
 
 def seconds_to(epochs, accuracy):
@@ -180,39 +228,23 @@ def seconds_to(epochs, accuracy):
     return next((epoch["seconds"] for epoch in epochs if epoch["accuracy"] >= accuracy), None)
 
 
-def table(runs):
-    """The Markdown table: a line a seed, then the mean over the seeds where ours arrived."""
-    rows, ratios = [], []
+def table(runs, rival):
+    """The Markdown table: a line a seed, then how many times sooner ours was, mean and deviation over the seeds."""
+    rows, sooner, whole = [], [], []
     for seed in sorted({seed for _, seed in runs}):
-        if not {("ours", seed), ("trainer", seed)} <= set(runs):
+        if not {("ours", seed), (rival, seed)} <= set(runs):
             continue
-        ours, theirs = runs["ours", seed]["epochs"], runs["trainer", seed]["epochs"][-1]
-        reached = seconds_to(ours, theirs["accuracy"])
-        if reached is not None:
-            ratios.append(theirs["seconds"] / reached)
-        rows.append(
-            [
-                seed,
-                f"{theirs['accuracy']:.1%}",
-                f"{theirs['seconds']:.0f}",
-                "not reached" if reached is None else f"{reached:.0f}",
-                f"{ours[-1]['accuracy']:.1%}",
-                f"{ours[-1]['seconds']:.0f}",
-            ]
-        )
-    text = markdown_table(
-        [
-            "seed",
-            "Trainer's accuracy",
-            "its seconds",
-            "ours: seconds until then",
-            "accuracy in the end",
-            "seconds in the end",
-        ],
-        rows,
-    )
-    if ratios:
-        text += f"\n\nreached in {len(ratios)} of {len(rows)} seeds, there {plus_minus(ratios, 1)} times as fast"
+        ours, theirs = runs["ours", seed], runs[rival, seed]
+        both = min(ours[-1]["accuracy"], theirs[-1]["accuracy"])
+        times = [seconds_to(epochs, both) for epochs in (theirs, ours)]
+        sooner.append(times[0] / times[1])
+        whole.append(theirs[-1]["seconds"] / ours[-1]["seconds"])
+        ends = [f"{run[-1]['accuracy']:.1%} after {run[-1]['seconds']:.0f} s" for run in (theirs, ours)]
+        rows.append([seed, *ends, f"{both:.1%}", *(f"{time:.0f}" for time in times), f"{sooner[-1]:.1f}"])
+    header = ["seed", f"{rival}: end", "ours: end", "both reach", f"{rival}: after s", "ours: after s", "times sooner"]
+    text = markdown_table(header, rows)
+    if rows:
+        text += f"\n\n{plus_minus(sooner, 1)} times sooner there, {plus_minus(whole, 1)} times to the end"
     return text
 
 

@@ -1,6 +1,7 @@
 """What the benchmarks compute from their measurements, and that each of their parts does what its name says."""
 
 import argparse
+import json
 import os
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import common.training.forward
 from benchmarks.quality import techniques
-from benchmarks.speed import ladder, memory, scaling, time_to_accuracy
+from benchmarks.speed import ladder, memory, rivals, scaling, time_to_accuracy
 from benchmarks.speed import train as train_speed
 from benchmarks.speed.predict import in_class_order
 from benchmarks.workload import (
@@ -72,10 +73,44 @@ def test_speeds_are_compared_round_by_round():
     assert (result["precision"], result["ours_fp32_precision"]) == ("bf16", "fp32")
     assert (result["tokens_per_second"], result["ours_fp32_tokens_per_second"]) == (500, 250)
     assert (result["peak_memory_bytes"], result["ours_fp32_peak_memory_bytes"]) == (9, None)
-    assert "speedup_over_tuned_trainer" not in result
+    assert "speedup_over_fair_trainer" not in result
     lines = train_speed.final_lines(result, list(runs))
     assert len(lines) == 2 and lines[0].startswith("ours (bf16): 500 tokens/s, 0.20 of")
-    assert "4.0 times Trainer (3.0 to 5.0)" in lines[0]
+    assert "4.00 times Trainer (3.00 to 5.00)" in lines[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_the_unpadded_rival_computes_what_transformers_computes(work, pooling):
+    model, encoded = work.model(pooling).eval(), work.encoded
+    rows = [
+        {"input_ids": encoded.tokens[a:b].tolist(), "labels": int(label)}
+        for (a, b), label in zip(pairwise(encoded.offsets[:5]), work.labels, strict=False)
+    ]
+    alone = [model(torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])) for row in rows]
+    together = rivals.Unpadded(model)(**rivals.flatten(rows))
+    torch.testing.assert_close(together.logits, torch.cat([output.logits for output in alone]), rtol=1e-4, atol=1e-5)
+    assert float(together.loss) == pytest.approx(np.mean([float(output.loss) for output in alone]), rel=1e-4)
+
+
+def test_the_fair_rival_takes_the_same_step_in_both_shapes(small_data):
+    """Sixteen texts at once or four times four: one optimizer step, the same weights (no dropout, one batch)."""
+    work, weights = Workload("tiny", None, small_data, 16, 16), []
+    for shape in rivals.SHAPES:
+        for unpadded in (False, True):
+            model = work.model("first")
+            for module in model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = 0.0
+            options = rivals.fair_options(CPU, compiled=False, shape=shape)
+            with StepClock(CPU) as clock:
+                rivals.train_with_trainer(
+                    model, work.encoded, work.labels, work.tokenizer, CPU, unpadded=unpadded, **options
+                )
+            assert len(clock.times) == 1
+            weights.append(model.classifier.weight.detach())
+    for other in weights[1:]:
+        torch.testing.assert_close(other, weights[0], rtol=1e-4, atol=1e-6)
 
 
 def test_the_clock_sees_every_optimizer_step():
@@ -229,16 +264,33 @@ def test_time_to_accuracy():
     assert time_to_accuracy.seconds_to(epochs, 0.4) == 10
     assert time_to_accuracy.seconds_to(epochs, 0.9) is None
     runs = {
-        ("ours", 0): {"epochs": epochs},
-        ("trainer", 0): {"epochs": [{"seconds": 80, "accuracy": 0.75}]},
-        ("ours", 1): {"epochs": epochs},
-        ("trainer", 1): {"epochs": [{"seconds": 90, "accuracy": 0.95}]},
-        ("ours", 2): {"epochs": epochs},
+        ("ours", 0): epochs,
+        ("fair", 0): [{"seconds": 40, "accuracy": 0.6}, {"seconds": 80, "accuracy": 0.75}],
+        ("ours", 1): epochs,
+        ("fair", 1): [{"seconds": 45, "accuracy": 0.4}, {"seconds": 90, "accuracy": 0.6}],
+        ("ours", 2): epochs,
     }
-    lines = time_to_accuracy.table(runs).splitlines()
-    assert lines[2] == "| 0 | 75.0% | 80 | 20 | 70.0% | 30 |"
-    assert "not reached" in lines[3]
-    assert lines[-1] == "reached in 1 of 2 seeds, there 4.0 ± 0.0 times as fast"
+    lines = time_to_accuracy.table(runs, "fair").splitlines()
+    assert lines[2] == "| 0 | 75.0% after 80 s | 70.0% after 30 s | 70.0% | 80 | 20 | 4.0 |"
+    assert lines[3] == "| 1 | 60.0% after 90 s | 70.0% after 30 s | 60.0% | 90 | 20 | 4.5 |"
+    assert lines[-1] == "4.2 ± 0.4 times sooner there, 2.8 ± 0.2 times to the end"
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize("rival", ["fair", "trainer"])
+def test_a_race_is_recorded_and_not_run_again(small_data, tmp_path, rival, capsys):
+    command = ["--model", "tiny", "--data", str(small_data), "--max-length", "32", "--seeds", "1", "--rival", rival]
+    command += ["--epochs", "2", "--lengths", "16", "--rival-epochs", "2", "--results", str(tmp_path / "race.jsonl")]
+    assert time_to_accuracy.main(command) == 0
+    ours, theirs = map(json.loads, (tmp_path / "race.jsonl").read_text().splitlines())
+    assert (ours["who"], theirs["who"]) == ("ours", rival)
+    assert (len(ours["epochs"]), len(theirs["epochs"])) == (2, 2 if rival == "fair" else 3)
+    seconds = [epoch["seconds"] for run in (ours, theirs) for epoch in run["epochs"]]
+    assert seconds[0] < seconds[1] and seconds[2] < seconds[3]
+    told = capsys.readouterr().out
+    assert time_to_accuracy.main([*command, "--table"]) == 0
+    assert told.endswith(capsys.readouterr().out)
+    assert len((tmp_path / "race.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_workload_repeats_its_articles(small_data):
