@@ -18,12 +18,12 @@ import numpy as np
 from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
 from common.data import FILES, load_dataset
 from common.metrics import score
+from common.predictions import TEST
 from common.runs import find_run
 from common.submission.combining import agreement, combine, normalised, search_weights
 from common.submission.files import check_output, expected_ids, record_file, unexpected_counts, write_submission
 from common.submission.kaggle import COMPETITION, submit
 from common.submission.members import (
-    TEST_PREDICTIONS,
     align_members,
     describe_members,
     find_classes,
@@ -144,9 +144,9 @@ def parse_weights(text):
 
 
 def newest_run():
-    run = find_run(TEST_PREDICTIONS)
+    run = find_run(TEST)
     if run is None:
-        raise UserError(f"no complete run with {TEST_PREDICTIONS} below runs/; name runs or CSV files, or run train.py")
+        raise UserError(f"no complete run with {TEST} below runs/; name runs or CSV files, or run train.py")
     print(f"no members given: taking the newest complete run, {run}")
     return str(run)
 

@@ -13,11 +13,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from common.classes import class_numbers
 from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
 from common.data import load_dataset, load_run_dataset
 from common.files import write_json
 from common.label_issues.exports import KINDS, write_export
-from common.label_issues.held_out import OUT_OF_FOLD, out_of_fold_files, read_held_out, run_of
+from common.label_issues.held_out import out_of_fold_files, read_held_out, run_of
 from common.label_issues.labels import (
     ENSEMBLE_WEIGHTS,
     FILTER,
@@ -29,6 +30,7 @@ from common.label_issues.labels import (
 from common.label_issues.page import write_review_page
 from common.label_issues.review import ISSUES, build_review, write_review_table
 from common.label_issues.texts import find_text_issues
+from common.predictions import OOF
 from common.runs import RUNS_FOLDER, check_run, find_run
 
 FOLDS = 5
@@ -51,7 +53,7 @@ def main(argv=None):
     )
 
     # What cleanlab says
-    given = held_out.rows["label"].map({name: column for column, name in enumerate(dataset.classes)}).to_numpy()
+    given = class_numbers(held_out.rows["label"], dataset.classes)
     labels = find_label_issues(given, held_out.members)
     noise = estimate_noise(given, labels.probabilities, dataset.classes)
     rarest = find_rarest_class(held_out.rows["label"])
@@ -116,10 +118,10 @@ def find_predictions(options):
             raise UserError(f"no prediction file {missing}")
         paths = [Path(path) for path in options.predictions]
         return paths, run_of(paths[0]), Path(options.output or "label_issues")
-    run = check_run(options.run) if options.run else find_run(OUT_OF_FOLD) or make_out_of_fold_run(options)
-    if not (run / OUT_OF_FOLD).exists():
+    run = check_run(options.run) if options.run else find_run(OOF) or make_out_of_fold_run(options)
+    if not (run / OOF).exists():
         raise UserError(
-            f"run {run} has no {OUT_OF_FOLD}: predictions for rows that its model was trained on cannot show wrong "
+            f"run {run} has no {OOF}: predictions for rows that its model was trained on cannot show wrong "
             "labels; make out-of-fold predictions with: python train_ensemble.py --folds 5 ..."
         )
     print(f"run {run}{'' if options.run else ' (the newest with out-of-fold predictions)'}")

@@ -12,7 +12,7 @@ import sys
 from argparse import BooleanOptionalAction
 
 from common.cli import Parser, add_data_options, exit_codes, number
-from common.runs import open_run, run_folder
+from common.runs import run_folder
 from common.training.options import add_training_options
 
 
@@ -47,33 +47,34 @@ def main(argv=None):
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.files import read_json
-    from common.training.devices import close_device, gather, open_device
+    from common.training.devices import close_device, open_device
     from common.training.inputs import choose_rows, prepare_inputs, validation_part
+    from common.training.processes import enter_run
     from common.training.run import fine_tune, summary_lines
 
     device = open_device(arguments.device, arguments.precision)
-    say = device.say
+    print_line = device.print_line
 
     # Data: the dataset's own validation rows, or a part of train.csv
-    inputs = prepare_inputs(arguments, say)
+    inputs = prepare_inputs(arguments, print_line)
     train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
 
     # Run folder: new, to be continued, or complete
     name = f"{inputs.dataset.name}-{inputs.source.name.replace('/', '-')}-seed{arguments.seed}"
     folder = run_folder(arguments.run or name)
     config = {"script": "train.py", "seed": arguments.seed, **inputs.config}
-    if gather(device, open_run(folder, config, arguments.overwrite) if device.main else None)[0]:
-        say(f"run {folder} is complete; --overwrite trains it again")
+    if enter_run(device, folder, config, arguments.overwrite):
+        print_line(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:
-        say(f"training {arguments.model} on {len(train_rows):,} rows ({device.name}, {device.precision})")
-        say(f"run {folder}; interrupted, the same command goes on")
+        print_line(f"training {arguments.model} on {len(train_rows):,} rows ({device.name}, {device.precision})")
+        print_line(f"run {folder}; interrupted, the same command goes on")
         held_out = validation_part(inputs, valid_rows)
-        results = fine_tune(folder, inputs, arguments.seed, train_rows, held_out, device, arguments, say)
+        results = fine_tune(folder, inputs, arguments.seed, train_rows, held_out, device, arguments, print_line)
     close_device(device)
 
     for line in summary_lines(folder, results):
-        say(line)
+        print_line(line)
     return 0
 
 

@@ -79,22 +79,23 @@ def main(argv=None):
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.files import read_json
-    from common.training.devices import close_device, gather, open_device
+    from common.training.devices import close_device, open_device
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
     from common.training.inputs import prepare_inputs
+    from common.training.processes import enter_run, gather
     from common.training.run import fine_tune
 
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
     device = open_device(arguments.device, arguments.precision)
     rank, processes, alone = device.rank, device.processes, device.alone()
-    say = device.say
+    print_line = device.print_line
 
     # Data, tokenized once per encoder; which rows each member trains on and predicts
     inputs = {}
     for model in arguments.models:
         for_model = copy.copy(arguments)
         for_model.model = model
-        inputs[model] = prepare_inputs(for_model, say)
+        inputs[model] = prepare_inputs(for_model, print_line)
     members = plan_members(inputs, arguments.seeds, arguments.folds)
 
     # Run folder: new, to be continued, or complete
@@ -111,11 +112,10 @@ def main(argv=None):
         "data": first.config["data"],
         "classes": first.dataset.classes,
     }
-    complete = gather(device, open_run(folder, config, arguments.overwrite) if rank == 0 else None)[0]
-    if complete:
-        say(f"run {folder} is complete; --overwrite trains it again")
+    if enter_run(device, folder, config, arguments.overwrite):
+        print_line(f"run {folder} is complete; --overwrite trains it again")
         for line in ensemble_lines(folder, read_json(folder / "results.json")):
-            say(line)
+            print_line(line)
         close_device(device)
         return 0
 
@@ -123,13 +123,15 @@ def main(argv=None):
     failures = []
     for position, member in enumerate(members[rank::processes]):
         place = folder / "members" / member.name
-        number = f"[{rank + position * processes + 1}/{len(members)}]"
-        prefix = "  " if processes == 1 else f"{number} "  # several processes' lines mix
+        place_in_all = f"[{rank + position * processes + 1}/{len(members)}]"
+        prefix = "  " if processes == 1 else f"{place_in_all} "  # several processes' lines mix
         each = inputs[member.model]
         if open_run(place, {"script": "train.py", "seed": member.seed, "fold": member.fold, **each.config}):
-            alone.say(f"{number} {member.name}: complete already")
+            alone.print_line(f"{place_in_all} {member.name}: complete already")
             continue
-        alone.say(f"{number} {member.name}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})")
+        alone.print_line(
+            f"{place_in_all} {member.name}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})"
+        )
         try:
             fine_tune(
                 place,
@@ -139,7 +141,7 @@ def main(argv=None):
                 member.held_out(each),
                 alone,
                 arguments,
-                say=lambda line, prefix=prefix: alone.say(prefix + line),
+                print_line=lambda line, prefix=prefix: alone.print_line(prefix + line),
             )
         except (UserError, Interrupted, KeyboardInterrupt):
             raise
@@ -149,14 +151,16 @@ def main(argv=None):
     failures = [failure for part in gather(device, failures) for failure in part]
     close_device(device)
     if failures:
-        say(f"{len(failures)} of {len(members)} members failed ({'; '.join(failures)}); the same command finishes them")
+        print_line(
+            f"{len(failures)} of {len(members)} members failed ({'; '.join(failures)}); the same command finishes them"
+        )
         return 1
 
     # Combine: out-of-fold or validation rows, test rows, scores, pictures
     if rank == 0:
         results = combine_members(folder, first.dataset, members)
         for line in ensemble_lines(folder, results):
-            say(line)
+            print_line(line)
     return 0
 
 

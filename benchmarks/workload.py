@@ -11,18 +11,19 @@ import time
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import BertConfig, BertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification
 
+from common.classes import class_numbers
 from common.cli import UserError
 from common.data import load_dataset
 from common.runs import environment
 from common.training.configs import describe_source
 from common.training.models import load_model
-from common.training.options import add_training_options, resolve_recipe
+from common.training.options import add_training_options
 from common.training.pooling import add_mean_pooling
+from common.training.recipe import Recipe, resolve_recipe
 from common.training.sources import find_source
 from common.training.tiny import build_tiny_tokenizer
 from common.training.tokenizer import load_tokenizer
@@ -64,7 +65,7 @@ class Workload:
         texts = (dataset.train["text"].tolist() * (rows // len(dataset.train) + 1))[:rows]
         labels = (dataset.train["label"].tolist() * (rows // len(dataset.train) + 1))[:rows]
         self.classes, self.texts = dataset.classes, texts
-        self.labels = np.array([self.classes.index(label) for label in labels])
+        self.labels = class_numbers(labels, self.classes)
         self.random_init, self.max_length = random_init, max_length
         if random_init:
             self.source, self.tokenizer = None, build_tiny_tokenizer(dataset.train["text"], BERT["vocab_size"])
@@ -246,19 +247,12 @@ def default_recipe(model, source):
 
 def plain_recipe(batch_size):
     """One epoch of texts that are cut already; all else that costs time is as in the scripts' defaults."""
-    return {
-        "epochs": 1,
-        "batch_size": batch_size,
-        "learning_rate": 2e-5,
-        "head_factor": 10.0,
-        "weight_decay": 0.01,
-        "warmup": 0.1,
-        "max_grad_norm": 1.0,
-        "max_length": 10**6,
-        "long_texts": "head",
-        "label_smoothing": 0.0,
-        "adversarial": 0.0,
-        "class_weights": "none",
-        "keep": "last",
-        "max_steps": None,
-    }
+    return Recipe(
+        epochs=1,
+        batch_size=batch_size,
+        learning_rate=2e-5,
+        head_factor=10.0,
+        max_length=10**6,
+        long_texts="head",
+        pooling="mean",
+    )

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
+from common.classes import class_numbers
+
 
 def score(labels, predicted, classes):
     """Accuracy with its 95 % interval, macro-F1, and precision, recall, F1 and support per class, as a JSON object.
@@ -12,14 +14,23 @@ def score(labels, predicted, classes):
     `labels` and `predicted` are [rows] of str. Macro-F1 is the mean over all of `classes`; a class without support
     and without predictions counts as 0, as scikit-learn has it.
     """
-    accuracy = float(accuracy_score(labels, predicted))
+    figures = headline(labels, predicted, classes)
     return {
         "rows": len(labels),
-        "accuracy": accuracy,
-        "accuracy_interval": wilson_interval(accuracy, len(labels)),
-        "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
+        "accuracy": figures["accuracy"],
+        "accuracy_interval": wilson_interval(figures["accuracy"], len(labels)),
+        "macro_f1": figures["macro_f1"],
         "per_class": per_class(labels, predicted, classes),
     }
+
+
+def headline(labels, predicted, classes):
+    """Accuracy, macro-F1 and weighted F1 as a JSON object; F1 as in `score`."""
+    macro, weighted = (
+        float(f1_score(labels, predicted, labels=classes, average=average, zero_division=0))
+        for average in ("macro", "weighted")
+    )
+    return {"accuracy": float(accuracy_score(labels, predicted)), "macro_f1": macro, "weighted_f1": weighted}
 
 
 def per_class(labels, predicted, classes):
@@ -42,6 +53,5 @@ def wilson_interval(share, rows, z=1.959964):
 
 def cross_entropy(labels, probabilities, classes):
     """The mean negative log probability of the given label; labels [rows] str, probabilities [rows, classes]."""
-    column = {name: position for position, name in enumerate(classes)}
-    picked = probabilities[np.arange(len(labels)), [column[label] for label in labels]]
+    picked = probabilities[np.arange(len(labels)), class_numbers(labels, classes)]
     return float(-np.log(np.maximum(picked, np.finfo(np.float32).tiny)).mean())

@@ -4,10 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from common.classes import most_probable
 from common.cli import UserError
 from common.files import whole_file
 from common.tables import check_ids, csv_writer, read_table
 
+# Where a run folder has its prediction files: out-of-fold, validation and test rows
+OOF, VALID, TEST = "predictions/oof.csv", "predictions/valid.csv", "predictions/test.csv"
 PREFIX = "prob_"
 SUM_TOLERANCE = 1e-3
 
@@ -25,7 +28,7 @@ class Predictions:
     @property
     def predicted(self):
         """The most probable class of each row, [rows] str; of equal ones the first in class order."""
-        return np.array(self.classes, dtype=object)[self.probabilities.argmax(axis=1)]
+        return most_probable(self.probabilities, self.classes)
 
 
 def write_predictions(path, predictions):

@@ -23,14 +23,15 @@ import find_label_issues
 import train
 import train_ensemble
 from benchmarks.options import new_parser
+from common.classes import class_numbers
 from common.cli import EXIT_INTERRUPTED, UserError, exit_codes, number
 from common.corrections import COLUMNS, flagged_ids
 from common.data import load_dataset, split_validation
 from common.files import read_json, write_json
 from common.interrupts import Interrupted
 from common.label_issues import labels as label_issues
-from common.label_issues.held_out import OUT_OF_FOLD, read_held_out
-from common.predictions import read_predictions
+from common.label_issues.held_out import read_held_out
+from common.predictions import OOF, read_predictions
 from common.runs import RUNS_FOLDER
 from common.spreadsheets import guard, restore
 from common.tables import csv_writer, read_table
@@ -62,7 +63,7 @@ def main(argv=None):
     call(train_ensemble, *model, data, "--seeds=1", f"--folds={arguments.folds}", f"--run={run}")
     call(find_label_issues, f"--run={run}")
     listed = run / "label_issues" / "label_issues.csv"
-    flags = score_flags(listed, run / OUT_OF_FOLD, load_dataset(folder / "noisy"), training)
+    flags = score_flags(listed, run / OOF, load_dataset(folder / "noisy"), training)
 
     # Train with what was found
     corrections = folder / "corrections.csv"
@@ -154,7 +155,7 @@ def write_corrections(path, noisy, truth, flagged):
 def score_flags(listed, out_of_fold, noisy, truth):
     """How well the flagged rows, and the ranking of all rows, show what was flipped; and how good the model is."""
     held_out = read_held_out([out_of_fold], noisy)
-    given, right = (frame["label"].map(noisy.classes.index).to_numpy() for frame in (held_out.rows, truth))
+    given, right = (class_numbers(frame["label"], noisy.classes) for frame in (held_out.rows, truth))
     found = label_issues.find_label_issues(given, held_out.members)
     wrong = dict(zip(truth["id"], given != right, strict=True))
     flagged = flagged_ids(listed, wrong)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache, partial
 from pathlib import Path
@@ -29,15 +29,18 @@ from sklearn.svm import LinearSVC
 from benchmarks.options import new_parser
 from benchmarks.quality import techniques
 from benchmarks.workload import default_recipe
+from common.classes import class_numbers, most_probable
 from common.cli import UserError, exit_codes, number
 from common.data import assign_folds, load_dataset
 from common.metrics import cross_entropy
 from common.plots import COLOURS, new_figure, save_figure, styled
 from common.runs import environment
 from common.training.devices import open_device
-from common.training.loop import fit, predict
+from common.training.loop import fit
 from common.training.models import load_model
+from common.training.prediction import predict
 from common.training.sources import find_source
+from common.training.step import Step
 from common.training.tokenizer import load_tokenizer
 from common.training.tokens import encode
 
@@ -239,7 +242,7 @@ def run(arguments, name, repeat, fold):
         probabilities = train_and_predict(
             candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out, repeat, arguments
         )
-        predicted = np.array(dataset.classes, dtype=object)[probabilities.argmax(1)]
+        predicted = most_probable(probabilities, dataset.classes)
         loss = cross_entropy(labels[held_out], probabilities, dataset.classes)
     correct = predicted == labels[held_out]
     return settings(arguments) | {
@@ -258,21 +261,21 @@ def run(arguments, name, repeat, fold):
 
 def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out, seed, arguments):
     """Probabilities of the held-out rows, [rows, classes]."""
-    recipe = dict(recipe)
-    for key, change in candidate.changes.items():
-        recipe[key] = change(recipe[key]) if callable(change) else change
+    changes = {
+        key: change(getattr(recipe, key)) if callable(change) else change for key, change in candidate.changes.items()
+    }
     length = min(arguments.max_length, candidate.max_length or arguments.max_length)
-    recipe["max_length"] = min(length, tokenizer.model_max_length)
-    numbers = np.array([dataset.classes.index(label) for label in dataset.train["label"]])[train_rows]
+    recipe = replace(recipe, **changes | {"max_length": min(length, tokenizer.model_max_length)})
+    numbers = class_numbers(dataset.train["label"], dataset.classes)[train_rows]
     device = open_device(precision=arguments.precision, distributed=False)
     model = load_model(
         source,
         tokenizer,
         dataset.classes,
         seed=seed,
-        pooling=recipe["pooling"],
-        dropout=recipe["dropout"],
-        attention_dropout=recipe["attention_dropout"],
+        pooling=recipe.pooling,
+        dropout=recipe.dropout,
+        attention_dropout=recipe.attention_dropout,
     )
     if candidate.prepare:
         torch.manual_seed(seed)
@@ -282,25 +285,14 @@ def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, trai
         candidate.pretrain(model, encode(tokenizer, pd.concat(texts)), tokenizer, recipe, seed)
     train_texts, held_texts = whole.take(train_rows), whole.take(held_out)
     if candidate.texts:
-        train_texts, held_texts = (candidate.texts(texts, recipe["max_length"]) for texts in (train_texts, held_texts))
+        train_texts, held_texts = (candidate.texts(texts, recipe.max_length) for texts in (train_texts, held_texts))
     mask = tokenizer.mask_token_id
     techniques.TokenDropout.mask_id = tokenizer.unk_token_id if mask is None else mask
     with tempfile.TemporaryDirectory() as folder:
-        fit(
-            model,
-            train_texts,
-            numbers,
-            recipe,
-            seed,
-            device,
-            evaluate=dict,
-            log=lambda record: None,
-            folder=Path(folder),
-            step_type=candidate.step,
-        )
+        fit((candidate.step or Step)(model, train_texts, numbers, recipe, seed, device), Path(folder))
     if candidate.overlapping:
-        return techniques.predict_overlapping(model, held_texts, device, recipe["max_length"])
-    return predict(model, held_texts, device, recipe | candidate.predict)
+        return techniques.predict_overlapping(model, held_texts, device, recipe.max_length)
+    return predict(model, held_texts, device, replace(recipe, **candidate.predict))
 
 
 def summarize(runs, arguments):

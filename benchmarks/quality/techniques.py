@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from transformers import DataCollatorForLanguageModeling
 
 from common.training.devices import open_device
-from common.training.loop import Step, learning_rate_factor, predict
 from common.training.models import head_parameters
+from common.training.optimizer import learning_rate_factor
 from common.training.pooling import encoder_layers
+from common.training.prediction import predict
+from common.training.step import Step
 from common.training.tokens import Encoded, cover_with_windows, deal_batches
 
 
@@ -32,21 +34,20 @@ class RDrop(Step):
 class Averaged(Step):
     """The weights' exponential moving average over about the last epoch replaces them at the end (EMA)."""
 
-    def __init__(self, model, texts, labels, recipe, seed, device, say):
-        super().__init__(model, texts, labels, recipe, seed, device, say)
-        per_epoch = -(-len(labels) // recipe["batch_size"])
-        self.decay, self.last = 1 - 1 / per_epoch, recipe["epochs"] * per_epoch - 1
+    def __init__(self, model, texts, labels, recipe, seed, device, **settings):
+        super().__init__(model, texts, labels, recipe, seed, device, **settings)
+        per_epoch = -(-len(labels) // recipe.batch_size)
+        self.decay, self.last = 1 - 1 / per_epoch, recipe.epochs * per_epoch - 1
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
-    def __call__(self, step, rows, rate, budget):
+    def __call__(self, step, rows, rate):
         """The step, then the average's step."""
-        budget = super().__call__(step, rows, rate, budget)
+        super().__call__(step, rows, rate)
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, max(1 - self.decay, 1 / (step + 1)))
             if step == self.last:
                 for parameter, average in zip(self.parameters, self.average, strict=True):
                     parameter.copy_(average)
-        return budget
 
 
 class LayerDecay(Step):
@@ -54,8 +55,8 @@ class LayerDecay(Step):
 
     decay = 0.9
 
-    def __init__(self, model, texts, labels, recipe, seed, device, say):
-        super().__init__(model, texts, labels, recipe, seed, device, say)
+    def __init__(self, model, texts, labels, recipe, seed, device, **settings):
+        super().__init__(model, texts, labels, recipe, seed, device, **settings)
         layers, head = encoder_layers(model), head_parameters(model)
         depth = {id(p): len(layers) - n for n, layer in enumerate(layers) for p in layer.parameters()}
         named = {id(p): name for name, p in model.named_parameters()}
@@ -70,7 +71,7 @@ class LayerDecay(Step):
                         "weight_decay": group["weight_decay"],
                     }
                 )
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe["learning_rate"], fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 class TokenDropout(Step):
@@ -122,7 +123,7 @@ def tails(encoded, max_length, head_share=0.0):
 
 
 def predict_overlapping(model, encoded, device, max_length):
-    """As `predict` of common/training/loop.py, on evenly spread windows of `max_length` tokens; they overlap."""
+    """As `predict` of common/training/prediction.py, on evenly spread windows of `max_length` tokens; they overlap."""
     room = max_length - sum(encoded.specials)
     counts = np.maximum(-(-(encoded.lengths - sum(encoded.specials)) // room), 1)
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -161,8 +162,8 @@ def further_pretraining(model, texts, tokenizer, recipe, seed, epochs=3):
     bias = torch.nn.Parameter(torch.zeros(len(table)))
     head = torch.nn.Sequential(torch.nn.Linear(size, size), torch.nn.GELU(), torch.nn.LayerNorm(size))
     parameters = [p for p in (*model.base_model.parameters(), *head.parameters(), bias) if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe["learning_rate"], weight_decay=0.01, fused=True)
-    windows = cover_with_windows(texts, recipe["max_length"])[0]
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01, fused=True)
+    windows = cover_with_windows(texts, recipe.max_length)[0]
     batches = [batch for epoch in range(epochs) for batch in deal_batches(len(windows.lengths), 32, seed, epoch)]
     hide = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     model.train()
@@ -179,7 +180,7 @@ def further_pretraining(model, texts, tokenizer, recipe, seed, epochs=3):
             logits = F.linear(head(hidden), table, bias)
         F.cross_entropy(logits.float(), batch["labels"][hidden_tokens]).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.param_groups[0]["lr"] = recipe["learning_rate"] * learning_rate_factor(step, len(batches), 0.1)
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate * learning_rate_factor(step, len(batches), 0.1)
         optimizer.step()
         optimizer.zero_grad()
     if pooling is not None:

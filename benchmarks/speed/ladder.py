@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 
 import common.training.forward
-import common.training.loop
+import common.training.step
 from benchmarks.options import WORKLOAD, new_parser
 from benchmarks.workload import (
     StepClock,
@@ -39,8 +39,9 @@ from common.cli import UserError, exit_codes
 from common.files import write_json
 from common.plots import COLOURS, new_figure, save_figure, styled
 from common.training.devices import open_device
-from common.training.forward import choose_mode
-from common.training.loop import Step, fit
+from common.training.forward import choose_mode, compile_layers
+from common.training.loop import fit
+from common.training.step import Step
 from common.training.tokens import deal_batches
 
 WHOLE_BATCH = 10**9  # tokens: a budget that splits nothing
@@ -142,23 +143,12 @@ def measure(work, device, rung, batch_size):
         whole_layer = functools.partial(_whole_layer, mode=rung.mode)
         without.enter_context(mock.patch.object(common.training.forward, "_first_token_layer", whole_layer))
     if not rung.word_dropout:
-        without.enter_context(mock.patch.object(common.training.loop, "use_word_dropout", lambda model: None))
+        without.enter_context(mock.patch.object(common.training.step, "use_word_dropout", lambda model: None))
     reset_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock, without:
-        fit(
-            model,
-            work.encoded,
-            work.labels,
-            plain_recipe(batch_size),
-            0,
-            device,
-            evaluate=dict,
-            log=lambda record: None,
-            folder=Path(folder),
-            microbatch_tokens=rung.microbatch_tokens,
-            compiled=rung.compiled,
-            step_type=functools.partial(_step, rung),
-        )
+        if rung.compiled:
+            compile_layers(model)
+        fit(make_step(rung, model, work, plain_recipe(batch_size), device), Path(folder))
     counted = sum(work.encoded.lengths[rows].sum() for rows in deal_batches(len(work.texts), batch_size, 0, 0)[1:])
     return {
         "tokens_per_second": float(counted) / (clock.times[-1] - clock.times[0]),
@@ -167,9 +157,9 @@ def measure(work, device, rung, batch_size):
     }
 
 
-def _step(rung, *arguments):
+def make_step(rung, model, work, recipe, device):
     """The loop's Step, in the rung's mode and with torch's default implementation of AdamW where it is not fused."""
-    step = Step(*arguments)
+    step = Step(model, work.encoded, work.labels, recipe, 0, device, rung.microbatch_tokens)
     step.mode = rung.mode
     for group in step.optimizer.param_groups:
         group["fused"] = True if rung.fused_optimizer else None

@@ -40,6 +40,7 @@ from common.training.configs import count_parameters
 from common.training.devices import ACTIVATION_BYTES, Device, microbatch_budget, open_device
 from common.training.loop import fit
 from common.training.pooling import add_mean_pooling
+from common.training.step import Step
 from common.training.tokens import Encoded
 
 GPU = Device(torch.device("cuda"), "bf16")  # none is needed: nothing is computed on it
@@ -130,18 +131,8 @@ def measure(device, tokens):
     reset_peak_memory(device)
     before = memory_in_use()
     with tempfile.TemporaryDirectory() as folder:
-        fit(
-            model,
-            encoded,
-            np.zeros(texts, dtype=np.int64),
-            plain_recipe(tokens // LENGTH),
-            0,
-            device,
-            evaluate=dict,
-            log=lambda record: None,
-            folder=Path(folder),
-            microbatch_tokens=tokens,
-        )
+        labels = np.zeros(texts, dtype=np.int64)
+        fit(Step(model, encoded, labels, plain_recipe(tokens // LENGTH), 0, device, tokens), Path(folder))
     peak = peak_memory(device)
     return None if peak is None or before is None else peak - before
 

@@ -32,8 +32,10 @@ from benchmarks.workload import (
 from common.cli import exit_codes, number
 from common.files import write_json
 from common.plots import COLOURS, new_figure, save_figure, styled
-from common.training.devices import close_device, gather, open_device
+from common.training.devices import close_device, open_device
 from common.training.loop import fit
+from common.training.processes import gather
+from common.training.step import Step
 from common.training.tokens import Encoded, deal_batches
 
 BATCH_SIZE = 16
@@ -121,7 +123,7 @@ def work_in_process(arguments):
     )
     gather(device, None)  # all are ready
     rate, _ = train_epoch(work, device, work.encoded, work.labels)
-    device.say(json.dumps({"tokens_per_second": rate}))
+    device.print_line(json.dumps({"tokens_per_second": rate}))
     close_device(device)
     return 0
 
@@ -141,17 +143,7 @@ def train_epoch(work, device, texts, labels):
     """Tokens per second after the first step, which warms up; and the seconds of the whole epoch."""
     model = work.model()
     with tempfile.TemporaryDirectory() as folder, StepClock(device) as clock:
-        fit(
-            model,
-            texts,
-            labels,
-            plain_recipe(BATCH_SIZE),
-            0,
-            device,
-            evaluate=dict,
-            log=lambda record: None,
-            folder=Path(folder),
-        )
+        fit(Step(model, texts, labels, plain_recipe(BATCH_SIZE), 0, device), Path(folder))
     counted = sum(texts.lengths[rows].sum() for rows in deal_batches(len(labels), BATCH_SIZE, 0, 0)[1:])
     return float(counted) / (clock.times[-1] - clock.times[0]), clock.times[-1]
 

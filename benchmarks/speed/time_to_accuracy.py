@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,25 @@ from transformers import TrainerCallback
 
 from benchmarks.options import new_parser
 from benchmarks.speed.rivals import SHAPES, fair_options, train_with_trainer
-from benchmarks.workload import about, default_recipe, encoder_name, hardware, markdown_table, plus_minus, synchronize
+from benchmarks.workload import (
+    about,
+    default_recipe,
+    encoder_name,
+    hardware,
+    markdown_table,
+    plain_recipe,
+    plus_minus,
+    synchronize,
+)
+from common.classes import class_numbers
 from common.cli import exit_codes, number
 from common.data import assign_folds, load_dataset
 from common.training.devices import open_device
-from common.training.loop import Step, fit, predict
+from common.training.loop import fit
 from common.training.models import load_model
+from common.training.prediction import predict
 from common.training.sources import find_source
+from common.training.step import Step
 from common.training.tokenizer import load_tokenizer
 from common.training.tokens import cut_heads, encode
 
@@ -118,7 +131,7 @@ class Task:
         frame, texts = self.dataset.train, self.dataset.train["text"]
         self.tokenizer, _ = load_tokenizer(self.source, texts)
         encoded = encode(self.tokenizer, texts)
-        labels = np.array([self.dataset.classes.index(label) for label in frame["label"]])
+        labels = class_numbers(frame["label"], self.dataset.classes)
         held_out = assign_folds(frame, FOLDS, seed) == 0
         self.max_length = min(arguments.max_length, self.tokenizer.model_max_length)
         self.train, self.train_labels = encoded.take(np.flatnonzero(~held_out)), labels[~held_out]
@@ -131,7 +144,7 @@ class Task:
 
     def accuracy(self, model, device, long_texts):
         """The share of the held-out articles that the model gets right; `long_texts` as in the recipe."""
-        reading = {"max_length": self.max_length, "long_texts": long_texts}
+        reading = replace(plain_recipe(1), max_length=self.max_length, long_texts=long_texts)
         return float((predict(model, self.valid, device, reading).argmax(1) == self.valid_labels).mean())
 
 
@@ -157,8 +170,9 @@ def train_ours(arguments, device, seed):
     """Our loop; returns [{"seconds", "accuracy"}] by epoch."""
     task = Task(arguments, seed)
     given = {"epochs": arguments.epochs, "learning_rate": arguments.learning_rate, "max_length": task.max_length}
-    recipe = default_recipe(arguments.model, task.source) | {name: value for name, value in given.items() if value}
-    model = task.model(seed, recipe["pooling"], recipe["attention_dropout"], recipe["dropout"])
+    changes = {name: value for name, value in given.items() if value}
+    recipe = replace(default_recipe(arguments.model, task.source), **changes)
+    model = task.model(seed, recipe.pooling, recipe.attention_dropout, recipe.dropout)
     lengths = arguments.lengths or []
 
     def step_of_growing_length(*given):
@@ -168,31 +182,21 @@ def train_ours(arguments, device, seed):
         def begin(epoch):
             if epoch != step.epoch:
                 longest = lengths[epoch] if epoch < len(lengths) else task.max_length
-                step.recipe, step.store = recipe | {"max_length": longest}, None
+                step.recipe, step.store = replace(recipe, max_length=longest), None
             begin_epoch(epoch)
 
         step.begin_epoch = begin
         return step
 
     with tempfile.TemporaryDirectory() as folder:
-        scores = Scores(task, model, device, recipe["long_texts"])
+        scores = Scores(task, model, device, recipe.long_texts)
 
         def evaluate():
             scores.add()
             return {}
 
-        fit(
-            model,
-            task.train,
-            task.train_labels,
-            recipe,
-            seed,
-            device,
-            evaluate=evaluate,
-            log=lambda record: None,
-            folder=Path(folder),
-            step_type=step_of_growing_length if lengths else None,
-        )
+        step = (step_of_growing_length if lengths else Step)(model, task.train, task.train_labels, recipe, seed, device)
+        fit(step, Path(folder), evaluate=evaluate)
     return scores.epochs
 
 

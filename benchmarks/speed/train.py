@@ -34,7 +34,9 @@ from benchmarks.workload import (
 from common.cli import UserError, exit_codes
 from common.files import write_json
 from common.training.devices import open_device, wants_compile
+from common.training.forward import compile_layers
 from common.training.loop import fit
+from common.training.step import Step
 
 COLUMNS = ("ours", "ours_fp32", "trainer", "fair_trainer", "unpadded_trainer")
 WORDS = {"trainer": "Trainer", "fair_trainer": "a fair Trainer", "unpadded_trainer": "one without padding"}
@@ -119,18 +121,10 @@ def time_ours(work, device, arguments, compiled):
     model = work.model(arguments.pooling)
     reset_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
-        outcome = fit(
-            model,
-            work.encoded,
-            work.labels,
-            plain_recipe(arguments.batch_size),
-            0,
-            device,
-            evaluate=dict,
-            log=lambda record: None,
-            folder=Path(folder),
-            compiled=compiled,
-        )
+        if compiled:
+            compile_layers(model)
+        step = Step(model, work.encoded, work.labels, plain_recipe(arguments.batch_size), 0, device)
+        outcome = fit(step, Path(folder))
     return _figures(work, clock, device) | {
         "operations": work.operations(model),
         "microbatch_tokens": outcome.microbatch_tokens,

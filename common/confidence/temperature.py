@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from common.classes import class_numbers
 from common.predictions import Predictions
 
 BINS = 15  # of the calibration error, unless the user names another number
@@ -47,8 +48,7 @@ def recalibrate(
     rows = len(predictions.labels)
     if rows < FEWEST_ROWS:
         return None, None
-    position = {name: number for number, name in enumerate(predictions.classes)}
-    labels = np.array([position[label] for label in predictions.labels])
+    labels = class_numbers(predictions.labels, predictions.classes)
     part = np.random.default_rng(seed).permutation(rows) % PARTS
     scaled = np.empty(predictions.probabilities.shape)
     for held_out in range(PARTS):

@@ -6,28 +6,15 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
-from sklearn.metrics import accuracy_score, f1_score
 
+from common.classes import class_numbers
 from common.confidence.temperature import calibration
-from common.metrics import per_class
+from common.metrics import headline, per_class
 from common.predictions import Predictions
 
 FIGURES = ("accuracy", "macro_f1", "weighted_f1")
 CELLS_AT_ONCE = 4_000_000  # resamples x cells held in memory: 32 MB
 EXAMPLES = 5
-
-
-def headline(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> dict[str, float]:
-    """Accuracy, macro and weighted F1 by scikit-learn, over all of `classes` as in common/metrics.py."""
-    f1 = {
-        kind: float(f1_score(labels, predicted, labels=classes, average=kind, zero_division=0))
-        for kind in ("macro", "weighted")
-    }
-    return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": f1["macro"],
-        "weighted_f1": f1["weighted"],
-    }
 
 
 def bootstrap(
@@ -41,8 +28,7 @@ def bootstrap(
     order of rows does not matter. A class that a resample happens to lack (neither given nor predicted, yet in the
     sample) has no F1 there and is left out of that resample's macro-F1; as a zero it would pull rare classes down.
     """
-    column = {name: position for position, name in enumerate(classes)}
-    codes = np.array([[column[name] for name in names] for names in (labels, *members)])
+    codes = np.array([class_numbers(names, classes) for names in (labels, *members)])
     cells, counts = np.unique(codes, axis=1, return_counts=True)  # [1 + members, cells], [cells]
     one_hot = np.eye(len(classes))
     generator = np.random.default_rng(seed)

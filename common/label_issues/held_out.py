@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from common.cli import UserError
-from common.predictions import align, read_predictions
+from common.predictions import OOF, TEST, VALID, align, read_predictions
 
-OUT_OF_FOLD = "predictions/oof.csv"
-HELD_OUT = ("oof.csv", "valid.csv", "test.csv")  # below a run's predictions/: rows that its model has not seen
+HELD_OUT = (OOF, VALID, TEST)  # of a run: rows that its model has not seen
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class HeldOut:
 
 def out_of_fold_files(folder):
     """A run's out-of-fold predictions: those of its members, where two or more have the run's rows, else its own."""
-    own = folder / OUT_OF_FOLD
+    own = folder / OOF
     ids = set(read_predictions(own).ids)
-    members = sorted(folder.glob(f"members/*/{OUT_OF_FOLD}"))
+    members = sorted(folder.glob(f"members/*/{OOF}"))
     members = [path for path in members if set(read_predictions(path).ids) == ids]
     return members if len(members) > 1 else [own]
 
@@ -71,9 +70,9 @@ def _refuse_in_sample(path, ids, dataset):
     reason = "the model agrees with what it was trained on, wrong labels included"
     if path.name == "train.csv" and folder:
         raise UserError(f"{path} holds predictions for the rows that {folder} was trained on: {reason}")
-    if not folder or path.name in HELD_OUT:
+    if not folder or f"predictions/{path.name}" in HELD_OUT:
         return
-    files = [folder / "predictions" / name for name in HELD_OUT]
+    files = [folder / name for name in HELD_OUT]
     held_out = {row_id for file in files if file.exists() for row_id in read_predictions(file).ids}
     seen = set(dataset.train["id"]) - held_out
     first = next((row_id for row_id in ids if row_id in seen), None)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from common.classes import class_numbers
 from common.files import whole_file
 from common.spreadsheets import guard
 from common.tables import csv_writer
@@ -65,7 +66,7 @@ def build_review(held_out, labels, texts, classes):
 
     order = np.lexsort((labels.quality, ~labels.is_issue))  # label issues first, then by quality; stable
     order = [row for row in order if kinds[row]]
-    given = held_out.rows["label"].map({name: column for column, name in enumerate(classes)}).to_numpy()
+    given = class_numbers(held_out.rows["label"], classes)
     everything = np.arange(len(given))
     table = pd.DataFrame(
         {

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from common.classes import class_numbers
 from common.cli import UserError
 from common.data import load_run_dataset
 from common.files import read_json, sha256
-from common.predictions import PREFIX, Predictions, align, read_predictions
+from common.predictions import OOF, PREFIX, TEST, VALID, Predictions, align, read_predictions
 from common.runs import check_run
 from common.submission.files import read_submission
 from common.tables import read_table
 
-TEST_PREDICTIONS = "predictions/test.csv"
-HELD_OUT = ("oof.csv", "valid.csv")  # below predictions/, the better one first
+HELD_OUT = (OOF, VALID)  # the better one first
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Member:
 def read_member(argument):
     """Read a run (folder or name), a prediction file or a plain submission, whichever the argument is."""
     path = Path(argument)
-    run = None if path.is_file() or path.suffix == ".csv" else check_run(argument, TEST_PREDICTIONS)
-    file = run / TEST_PREDICTIONS if run else path
+    run = None if path.is_file() or path.suffix == ".csv" else check_run(argument, TEST)
+    file = run / TEST if run else path
     header = read_table(file, ["id"], hint="A submission has id,label; a prediction file id and prob_<class>")
     if run or any(name.startswith(PREFIX) for name in header):
         predictions = read_predictions(file)
@@ -78,15 +78,15 @@ def align_members(members, ids, classes):
     Returns probabilities [members, rows, classes] float32, those of a plain submission being 0 and 1, and the
     members' votes [members, rows] int: the most probable class, of equal ones the first.
     """
-    column = {name: position for position, name in enumerate(classes)}
+    known = set(classes)
     probabilities = np.empty((len(members), len(ids), len(classes)), dtype=np.float32)
     for position, member in enumerate(members):
         predictions = member.predictions
         if predictions is None:
             for row, label in enumerate(member.labels, 1):
-                if label not in column:
+                if label not in known:
                     raise UserError(f"{member.file}, row {row}: unknown label {label!r}; known: {', '.join(classes)}")
-            certain = np.eye(len(classes), dtype=np.float32)[[column[label] for label in member.labels]]
+            certain = np.eye(len(classes), dtype=np.float32)[class_numbers(member.labels, classes)]
             predictions = Predictions(member.ids, classes, certain)
         probabilities[position] = align(predictions, ids, classes, source=str(member.file)).probabilities
     return probabilities, probabilities.argmax(axis=2)
@@ -130,7 +130,7 @@ def read_held_out(members, classes):
     plain = next((member for member in members if member.run is None), None)
     if plain:
         raise UserError(f"--weights auto is fitted on runs' predictions for rows held out; {plain.file} is no run")
-    folders = [member.run / "predictions" for member in members]
+    folders = [member.run for member in members]
     name = next((name for name in HELD_OUT if all((folder / name).exists() for folder in folders)), None)
     if name is None:
         raise UserError("--weights auto needs predictions/oof.csv, or predictions/valid.csv, in every one of the runs")
@@ -150,7 +150,7 @@ def read_held_out(members, classes):
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise UserError(f"{folders[0] / name}: label {unknown[0]!r} is none of the classes")
-    return name, np.stack(probabilities), np.array([classes.index(label) for label in labels])
+    return Path(name).name, np.stack(probabilities), class_numbers(labels, classes)
 
 
 def _texts(dataset):

@@ -14,7 +14,7 @@ KEPT = 2
 def save_checkpoint(folder, model, optimizer, progress, scaler=None):
     """Write weights, optimizer state and `progress` (a JSON object with "step") to <folder>/step-<step>.safetensors.
 
-    No random state is needed: every step draws from (seed, step), see common/training/loop.py.
+    No random state is needed: every step draws from (seed, step), see common/training/step.py.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     state = optimizer.state_dict()
@@ -29,10 +29,10 @@ def save_checkpoint(folder, model, optimizer, progress, scaler=None):
         old.unlink()
 
 
-def load_checkpoint(folder, model, optimizer, scaler=None, say=print):
+def load_checkpoint(folder, model, optimizer, scaler=None, print_line=print):
     """Restore the newest readable checkpoint; returns its `progress`, or None where there is none.
 
-    A damaged newest one is passed over, which `say` tells.
+    A damaged newest one is passed over, which `print_line` tells.
     """
     for path in reversed(_checkpoints(folder)):
         try:
@@ -42,7 +42,7 @@ def load_checkpoint(folder, model, optimizer, scaler=None, say=print):
                 metadata = file.metadata()
             progress = json.loads(metadata["progress"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            say(f"checkpoint {path} is damaged ({error}); trying the one before")
+            print_line(f"checkpoint {path} is damaged ({error}); trying the one before")
             continue
         model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name[0] == "m"})
         state = optimizer.state_dict()

@@ -47,7 +47,7 @@ class Device:
         """The same device for a process that works by itself, as each does on its members of an ensemble."""
         return replace(self, rank=0, processes=1)
 
-    def say(self, line):
+    def print_line(self, line):
         """Print a line at once, also into a log file, above any progress bar; processes but the main one are silent."""
         if self.main:
             tqdm.write(line)
@@ -126,19 +126,10 @@ def wants_compile(choice, device, model, tokens):
     return choice == "on"
 
 
-def gather(device, value):
-    """The values of all processes, by rank: a list, in every process."""
-    values = [value]
-    if device.processes > 1:
-        values = [None] * device.processes
-        dist.all_gather_object(values, value)
-    return values
-
-
 def microbatch_budget(model, device, training=True):
     """How many tokens to compute at once, estimated from memory: weights, gradients, two moments, activations.
 
-    An estimate is enough: where it is too high, the loop halves it (see common/training/loop.py).
+    An estimate is enough: where it is too high, the loop halves it (see common/training/step.py).
     """
     if device.device.type != "cuda":
         return CPU_MICROBATCH_TOKENS
@@ -149,11 +140,3 @@ def microbatch_budget(model, device, training=True):
     if device.precision == "fp32":
         per_token *= 2
     return int(min(max(free / per_token, 512), MOST_MICROBATCH_TOKENS))
-
-
-def sum_over_processes(tensors):
-    """Add up float32 tensors over all processes, in place: one message for all of them."""
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(flat)
-    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(total.view_as(tensor))

@@ -6,16 +6,19 @@ from math import comb
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from common.classes import class_numbers
 from common.cli import wrap
-from common.data import assign_folds
+from common.data import Dataset, assign_folds
 from common.files import write_json
 from common.metrics import cross_entropy, score
 from common.plots import draw_ensemble_curve, draw_learning_curves
-from common.predictions import Predictions, mean_probabilities, read_predictions, write_predictions
+from common.predictions import OOF, TEST, VALID, Predictions, mean_probabilities, read_predictions, write_predictions
 from common.runs import environment, read_metrics
-from common.training.inputs import choose_rows, fold_part, thin, validation_part
+from common.training.inputs import Inputs, choose_rows, fold_part, thin, validation_part
 from common.training.run import score_lines
+from common.training.tokens import Encoded
 
 SUBSETS = 200  # random subsets of each size for the curve, where there are more
 
@@ -31,12 +34,12 @@ class Member:
     train_rows: np.ndarray  # positions in train.csv
     valid_rows: np.ndarray  # positions in train.csv that it predicts; empty where valid.csv serves
 
-    def held_out(self, inputs):
+    def held_out(self, inputs: Inputs) -> tuple[pd.DataFrame, Encoded] | None:
         """The rows it validates on (see common/training/inputs.py)."""
         return validation_part(inputs, self.valid_rows) if self.fold is None else fold_part(inputs, self.valid_rows)
 
 
-def plan_members(inputs, seeds, folds):
+def plan_members(inputs: dict[str, Inputs], seeds: list[int], folds: int | None) -> list[Member]:
     """All members over encoders, seeds and folds; `inputs` maps encoder names to Inputs of the same dataset."""
     short = [each.source.name.replace("/", "-") for each in inputs.values()]
     members = []
@@ -51,15 +54,16 @@ def plan_members(inputs, seeds, folds):
     return members
 
 
-def _parts(inputs, folds):
+def _parts(inputs: Inputs, folds: int | None) -> list[tuple]:
+    """(fold, rows that train, rows held out) of each fold; without folds a single one, its fold being None."""
     if not folds:
         return [(None, *choose_rows(inputs.dataset, inputs.recipe))]
     rows = thin(np.arange(len(inputs.dataset.train)), inputs.recipe)
-    fold_of = assign_folds(inputs.dataset.train.iloc[rows], folds, inputs.recipe["split_seed"])
+    fold_of = assign_folds(inputs.dataset.train.iloc[rows], folds, inputs.recipe.split_seed)
     return [(fold, rows[fold_of != fold], rows[fold_of == fold]) for fold in range(folds)]
 
 
-def combine_members(folder, dataset, members):
+def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> dict:
     """Write the ensemble's predictions, pictures and results.json; returns the results."""
     folders = {member: folder / "members" / member.name for member in members}
     voters = {}  # (encoder, seed) -> its members: one, or one for each fold
@@ -67,16 +71,16 @@ def combine_members(folder, dataset, members):
         voters.setdefault((member.model, member.seed), []).append(member)
     results = {"evaluated_on": None, "accuracy": None, "macro_f1": None, "members": len(members)}
 
-    validated = (folders[members[0]] / "predictions" / "valid.csv").exists()
+    validated = (folders[members[0]] / VALID).exists()
     if validated:
-        name = "valid" if members[0].fold is None else "oof"
+        name = VALID if members[0].fold is None else OOF
         votes = [_held_out_predictions(dataset, parts, folders) for parts in voters.values()]
         combined = _average(votes)
-        write_predictions(folder / "predictions" / f"{name}.csv", combined)
-        results |= {"evaluated_on": name} | _scores(combined) | _spread(voters, votes, combined)
+        write_predictions(folder / name, combined)
+        results |= {"evaluated_on": Path(name).stem} | _scores(combined) | _spread(voters, votes, combined)
     if dataset.test is not None:
-        combined = _average([read_predictions(path / "predictions" / "test.csv") for path in folders.values()])
-        write_predictions(folder / "predictions" / "test.csv", combined)
+        combined = _average([read_predictions(path / TEST) for path in folders.values()])
+        write_predictions(folder / TEST, combined)
         results["test"] = _scores(combined) if combined.labels is not None else None
 
     draw_learning_curves(
@@ -91,7 +95,7 @@ def combine_members(folder, dataset, members):
 
 def _held_out_predictions(dataset, parts, folders):
     """One voter's predictions of all held-out rows, those of several folds put together in dataset order."""
-    predictions = [read_predictions(folders[member] / "predictions" / "valid.csv") for member in parts]
+    predictions = [read_predictions(folders[member] / VALID) for member in parts]
     if parts[0].fold is None:
         return predictions[0]
     place = {row_id: position for position, row_id in enumerate(dataset.train["id"])}
@@ -131,16 +135,13 @@ def _spread(voters, votes, combined):
         "voter_deviation": float(np.std(accuracies, ddof=1)) if len(votes) > 1 else None,
         "gain": float((combined.predicted == combined.labels).mean()) - float(np.mean(accuracies)),
         "disagreement": float(np.mean(pairs)) if pairs else None,  # share of rows on which two voters differ
-        "curve": accuracy_curve(np.stack([vote.probabilities for vote in votes]), _numbers(votes[0])),
+        "curve": accuracy_curve(
+            np.stack([vote.probabilities for vote in votes]), class_numbers(votes[0].labels, votes[0].classes)
+        ),
     }
 
 
-def _numbers(predictions):
-    position = {name: number for number, name in enumerate(predictions.classes)}
-    return np.array([position[label] for label in predictions.labels])
-
-
-def accuracy_curve(probabilities, labels):
+def accuracy_curve(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
     """The ensemble's accuracy over its size: [{"size", "accuracy", "deviation", "subsets"}].
 
     `probabilities` [voters, rows, classes], `labels` [rows] class numbers. The mean and deviation are over all subsets
@@ -169,7 +170,7 @@ def accuracy_curve(probabilities, labels):
     return curve
 
 
-def ensemble_lines(folder, results):
+def ensemble_lines(folder: Path, results: dict) -> list[str]:
     """The lines that the script ends with."""
     lines = []
     if results["evaluated_on"] and len(results["voters"]) > 1:

@@ -1,23 +1,12 @@
-"""Options of the training scripts: defined once, with defaults that depend on the encoder's size filled in later."""
+"""Options of the training scripts: defined once; `resolve_recipe` fills in what depends on the encoder's size."""
 
-from argparse import BooleanOptionalAction
+from argparse import ArgumentParser, BooleanOptionalAction
 
-from common.cli import UserError, number
-from common.training.architectures import can_pool_by_mean
-from common.training.registry import MODELS
-
-# By number of weights. The first row is `tiny`, from scratch, where the head is as new as the rest. The larger ones
-# follow the literature until they can be measured here (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 2 to 4 epochs,
-# batch 16 or 32).
-SIZE_DEFAULTS = (
-    (0, {"learning_rate": 1e-3, "epochs": 12, "batch_size": 16, "head_factor": 1.0}),
-    (60e6, {"learning_rate": 1e-4, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
-    (200e6, {"learning_rate": 3e-5, "epochs": 4, "batch_size": 16, "head_factor": 10.0}),
-    (float("inf"), {"learning_rate": 1e-5, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
-)
+from common.cli import number
+from common.training.recipe import SIZE_DEFAULTS, Recipe
 
 
-def add_training_options(parser):
+def add_training_options(parser: ArgumentParser) -> None:
     """Add what train.py and train_ensemble.py share. A default of None is resolved by `resolve_recipe`."""
     group = parser.add_argument_group("recipe", f"{_describe_sizes()} Some encoders have their own.")
     group.add_argument(
@@ -44,31 +33,35 @@ def add_training_options(parser):
     group.add_argument(
         "--weight-decay",
         type=number(float, 0),
-        default=0.01,
+        default=Recipe.weight_decay,
         metavar="W",
         help="AdamW's decay; biases and norms are left out",
     )
     group.add_argument(
         "--warmup",
         type=number(float, 0, 1),
-        default=0.1,
+        default=Recipe.warmup,
         metavar="SHARE",
         help="share of the steps over which the rate rises; it then falls linearly to 0",
     )
     group.add_argument(
         "--max-grad-norm",
         type=number(float, 0, low_open=True),
-        default=1.0,
+        default=Recipe.max_grad_norm,
         metavar="NORM",
         help="gradients are clipped to this norm",
     )
     group.add_argument(
-        "--max-length", type=number(int, 8), default=512, metavar="TOKENS", help="most tokens read at once"
+        "--max-length",
+        type=number(int, 8),
+        default=Recipe.max_length,
+        metavar="TOKENS",
+        help="most tokens read at once",
     )
     group.add_argument(
         "--long-texts",
         choices=["windows", "head"],
-        default="windows",
+        default=Recipe.long_texts,
         help="beyond --max-length: windows trains on another part each epoch and predicts by the mean over all parts; "
         "head reads the beginning alone",
     )
@@ -87,7 +80,7 @@ def add_training_options(parser):
     group.add_argument(
         "--attention-dropout",
         type=_attention_dropout,
-        default=0.0,
+        default=Recipe.attention_dropout,
         metavar="P",
         help="dropout of attention weights, or 'checkpoint' for the checkpoint's value; "
         "anything but 0 forgoes fused attention and takes 2 to 3 times as long",
@@ -95,14 +88,14 @@ def add_training_options(parser):
     group.add_argument(
         "--label-smoothing",
         type=number(float, 0, 0.5),
-        default=0.0,
+        default=Recipe.label_smoothing,
         metavar="E",
         help="share of the target spread over all classes",
     )
     group.add_argument(
         "--adversarial",
         type=number(float, 0),
-        default=0.0,
+        default=Recipe.adversarial,
         metavar="E",
         help="each step learns also from word embeddings moved by E, 1 say, against the loss (FGM): twice the time; "
         "what it gave: README",
@@ -110,13 +103,13 @@ def add_training_options(parser):
     group.add_argument(
         "--class-weights",
         choices=["none", "balanced"],
-        default="none",
+        default=Recipe.class_weights,
         help="balanced: rare classes count more, all classes alike in sum",
     )
     group.add_argument(
         "--keep",
         choices=["last", "best"],
-        default="last",
+        default=Recipe.keep,
         help="which epoch's weights to keep; best selects on the validation rows, whose score is then "
         "too good, and results.json says so",
     )
@@ -125,14 +118,14 @@ def add_training_options(parser):
     group.add_argument(
         "--valid-fraction",
         type=number(float, 0, 0.9),
-        default=0.1,
+        default=Recipe.valid_fraction,
         metavar="SHARE",
         help="share of train.csv that validates, where there is no valid.csv; 0 trains on everything",
     )
     group.add_argument(
         "--split-seed",
         type=number(int, 0),
-        default=0,
+        default=Recipe.split_seed,
         metavar="N",
         help="draws the validation rows and the folds; --seed leaves them as they are",
     )
@@ -198,49 +191,3 @@ def _describe_sizes():
 
 def _attention_dropout(text):
     return None if text == "checkpoint" else number(float, 0, 0.9)(text)
-
-
-def resolve_recipe(arguments, identity):
-    """Fill in the defaults that depend on the encoder: its own (registry), else those of its size.
-
-    `identity` has its number of "parameters" and its "model_type" (see `describe_source`). Returns the options that
-    decide the result, as a JSON object.
-    """
-    defaults = dict(next(values for limit, values in SIZE_DEFAULTS if identity["parameters"] <= limit))
-    if arguments.model in MODELS:
-        defaults |= MODELS[arguments.model].defaults
-    names = (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "head_factor",
-        "weight_decay",
-        "warmup",
-        "max_grad_norm",
-        "max_length",
-        "long_texts",
-        "pooling",
-        "dropout",
-        "attention_dropout",
-        "label_smoothing",
-        "adversarial",
-        "class_weights",
-        "keep",
-        "valid_fraction",
-        "split_seed",
-        "max_train_rows",
-        "max_steps",
-    )
-    recipe = {name: getattr(arguments, name) for name in names}
-    for name, value in defaults.items():
-        if recipe[name] is None:
-            recipe[name] = value
-    if recipe["pooling"] == "auto":
-        recipe["pooling"] = "mean" if can_pool_by_mean(identity["model_type"]) else "first"
-    return recipe
-
-
-def check_keep(recipe, has_validation):
-    """Refuse --keep best where nothing could select. Raises UserError."""
-    if recipe["keep"] == "best" and not has_validation:
-        raise UserError("--keep best needs validation rows; raise --valid-fraction or use --keep last")

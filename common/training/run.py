@@ -2,72 +2,79 @@
 
 import shutil
 import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from common.classes import most_probable
 from common.cli import wrap
 from common.files import replace, share, write_json, writing
 from common.metrics import cross_entropy, score
 from common.plots import draw_learning_curves
-from common.predictions import Predictions, write_predictions
+from common.predictions import TEST, VALID, Predictions, write_predictions
 from common.runs import append_metrics, cut_metrics, environment, read_metrics
 from common.training.devices import Device, wants_compile
-from common.training.loop import fit, predict
+from common.training.forward import compile_layers
+from common.training.inputs import Inputs
+from common.training.loop import fit
 from common.training.models import load_model
-from common.training.options import check_keep
+from common.training.prediction import predict
+from common.training.recipe import check_keep
+from common.training.step import Step
+from common.training.tokens import Encoded
 
 
-def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, arguments, say):
+def fine_tune(
+    folder: Path,
+    inputs: Inputs,
+    seed: int,
+    train_rows: np.ndarray,
+    held_out: tuple[pd.DataFrame, Encoded] | None,
+    device: Device,
+    arguments: Namespace,
+    print_line: Callable[[str], None],
+) -> dict:
     """Train one model in an opened run folder and write all its files; returns results.json's content.
 
-    `train_rows` are positions in train.csv. `held_out` is the frame and the tokens (Encoded) of the rows to validate
-    on, or None. Every process of a torchrun calls this; the main one writes and speaks.
+    `train_rows` are positions in train.csv. `held_out` is the frame and the tokens of the rows to validate on, or
+    None. `arguments` are those of add_training_options. Every process of a torchrun calls this; the main one writes
+    and prints.
     """
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
     check_keep(recipe, held_out is not None)
     train_rows = train_rows[inputs.train_labels[train_rows] >= 0]
-    labels = inputs.train_labels[train_rows]
+    texts = inputs.encoded["train"].take(train_rows)
     model = load_model(
         inputs.source,
         inputs.tokenizer,
         dataset.classes,
         seed=seed,
-        pooling=recipe["pooling"],
-        dropout=recipe["dropout"],
-        attention_dropout=recipe["attention_dropout"],
+        pooling=recipe.pooling,
+        dropout=recipe.dropout,
+        attention_dropout=recipe.attention_dropout,
     )
     if arguments.gradient_checkpointing:
         model.activation_checkpointing_enable()
-    texts = inputs.encoded["train"].take(train_rows)
-    tokens = int(np.minimum(texts.lengths, recipe["max_length"]).sum()) * recipe["epochs"]
+    tokens = int(np.minimum(texts.lengths, recipe.max_length).sum()) * recipe.epochs
     compiled = wants_compile(arguments.compile, device, model, tokens)
+    if compiled:
+        compile_layers(model)
     if device.main:
-        write_json(
-            folder / "environment.json",
-            environment()
-            | {
-                "device": device.name,
-                "precision": device.precision,
-                "compiled": compiled,
-                "processes": device.processes,
-                "threads": torch.get_num_threads(),
-            },
-        )
+        write_json(folder / "environment.json", environment() | _machine(device, compiled))
 
     def evaluate():
         if held_out is None:
             return {}
         frame, encoded = held_out
-        probabilities = predict(model, encoded, device, recipe, "validate")
-        scores = score(frame["label"].to_numpy(), _names(probabilities, dataset.classes), dataset.classes)
-        return {
-            "valid_loss": cross_entropy(frame["label"], probabilities, dataset.classes),
-            "valid_accuracy": scores["accuracy"],
-            "valid_macro_f1": scores["macro_f1"],
-        }
+        scores = _score(frame["label"], predict(model, encoded, device, recipe, "validate"), dataset.classes)
+        return {f"valid_{name}": scores[name] for name in ("loss", "accuracy", "macro_f1")}
 
     def log(record):
         if device.main and record["event"] == "start":
@@ -75,34 +82,24 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
         elif device.main:
             append_metrics(folder, record)
             if record["event"] == "epoch":
-                say(_epoch_line(record, recipe["epochs"]))
+                print_line(_epoch_line(record, recipe.epochs))
 
+    labels = inputs.train_labels[train_rows]
+    step = Step(model, texts, labels, recipe, seed, device, arguments.microbatch_tokens, print_line)
     outcome = fit(
-        model,
-        texts,
-        labels,
-        recipe,
-        seed,
-        device,
-        evaluate=evaluate,
-        log=log,
-        folder=folder / "checkpoints",
-        microbatch_tokens=arguments.microbatch_tokens,
-        compiled=compiled,
-        checkpoint_minutes=arguments.checkpoint_minutes,
-        say=say,
+        step, folder / "checkpoints", evaluate=evaluate, log=log, checkpoint_minutes=arguments.checkpoint_minutes
     )
 
     results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
-        results |= {"evaluated_on": "valid"} | _predict_file(folder, "valid", model, *held_out, inputs, device)
+        results |= {"evaluated_on": "valid"} | _predict_file(folder / VALID, model, *held_out, inputs, device)
     if dataset.test is not None:
-        test = _predict_file(folder, "test", model, dataset.test, inputs.encoded["test"], inputs, device)
+        test = _predict_file(folder / TEST, model, dataset.test, inputs.encoded["test"], inputs, device)
         results["test"] = test or None
     results |= {
         "train_rows": len(train_rows),
         "kept_epoch": outcome.kept_epoch,
-        "selected_on_validation": recipe["keep"] == "best",
+        "selected_on_validation": recipe.keep == "best",
         "steps": outcome.steps,
         "seconds": round(outcome.seconds, 3),
         "tokens_per_second": round(outcome.tokens / outcome.seconds, 1),
@@ -117,23 +114,36 @@ def fine_tune(folder, inputs, seed, train_rows, held_out, device: Device, argume
     return results
 
 
-def _predict_file(folder, name, model, frame, encoded, inputs, device):
-    """Write predictions/<name>.csv; returns the scores where the frame has labels, else an empty dict."""
-    dataset = inputs.dataset
-    probabilities = predict(model, encoded, device, inputs.recipe, f"predict {name}")
+def _machine(device: Device, compiled: bool) -> dict:
+    """What environment.json says of where and how a run was computed."""
+    return {
+        "device": device.name,
+        "precision": device.precision,
+        "compiled": compiled,
+        "processes": device.processes,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _predict_file(
+    path: Path, model: PreTrainedModel, frame: pd.DataFrame, encoded: Encoded, inputs: Inputs, device: Device
+) -> dict:
+    """Write a prediction file; returns the scores where the frame has labels, else an empty dict."""
+    classes = inputs.dataset.classes
+    probabilities = predict(model, encoded, device, inputs.recipe, f"predict {path.stem}")
     labels = frame["label"].to_numpy() if "label" in frame else None
     if device.main:
-        write_predictions(
-            folder / "predictions" / f"{name}.csv",
-            Predictions(frame["id"].to_numpy(), dataset.classes, probabilities, labels),
-        )
-    if labels is None:
-        return {}
-    scores = score(labels, _names(probabilities, dataset.classes), dataset.classes)
-    return scores | {"loss": cross_entropy(labels, probabilities, dataset.classes)}
+        write_predictions(path, Predictions(frame["id"].to_numpy(), classes, probabilities, labels))
+    return {} if labels is None else _score(labels, probabilities, classes)
 
 
-def _save_model(folder, model, tokenizer):
+def _score(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict:
+    """The scores of common/metrics.py, and the loss."""
+    scores = score(labels, most_probable(probabilities, classes), classes)
+    return scores | {"loss": cross_entropy(labels, probabilities, classes)}
+
+
+def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write a folder that `from_pretrained` and `pipeline` load: to a temporary name, renamed when whole.
 
     Not by save_pretrained, which under torchrun writes on the first process alone: here each may have a member to save.
@@ -156,11 +166,7 @@ def _save_model(folder, model, tokenizer):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _names(probabilities, classes):
-    return np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
-
-
-def _epoch_line(record, epochs):
+def _epoch_line(record: dict, epochs: int) -> str:
     line = f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}  loss {record['train_loss']:.3f}"
     if "valid_loss" in record:
         line += (
@@ -170,7 +176,7 @@ def _epoch_line(record, epochs):
     return line + f"  {record['seconds']:.0f} s"
 
 
-def summary_lines(folder, results):
+def summary_lines(folder: Path, results: dict) -> list[str]:
     """The lines that a script ends with: scores with intervals, and where the files are."""
     lines = score_lines(results)
     if results["selected_on_validation"]:
@@ -180,7 +186,7 @@ def summary_lines(folder, results):
     return [wrap(line) for line in lines]
 
 
-def score_lines(results):
+def score_lines(results: dict) -> list[str]:
     """A line for the validation rows and one for the test rows, where they have labels."""
     lines = []
     for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):

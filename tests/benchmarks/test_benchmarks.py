@@ -173,27 +173,10 @@ def test_every_rung_computes_the_same(work, tmp_path):
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         model.config._attn_implementation = rung.attention
-        seen = []
-
-        def step(*arguments, rung=rung, seen=seen):
-            seen.append(ladder._step(rung, *arguments))
-            return seen[0]
-
-        fit(
-            model,
-            work.encoded,
-            work.labels,
-            plain_recipe(4),
-            0,
-            CPU,
-            evaluate=dict,
-            log=lambda record: None,
-            folder=tmp_path / name,
-            microbatch_tokens=rung.microbatch_tokens,
-            step_type=step,
-        )
-        assert seen[0].mode == rung.mode
-        assert {group["fused"] for group in seen[0].optimizer.param_groups} == {True if rung.fused_optimizer else None}
+        step = ladder.make_step(rung, model, work, plain_recipe(4), CPU)
+        fit(step, tmp_path / name)
+        assert step.mode == rung.mode
+        assert {group["fused"] for group in step.optimizer.param_groups} == {True if rung.fused_optimizer else None}
         weights.append(model.classifier.weight.detach())
     assert len(weights) > 4
     for other in weights[1:]:

@@ -10,8 +10,8 @@ import torch
 import common.training.devices
 from common.data import load_dataset
 from common.training.devices import Device, open_device
-from common.training.loop import predict
 from common.training.models import load_model
+from common.training.prediction import predict
 from common.training.sources import find_source
 from common.training.tokenizer import load_tokenizer
 from common.training.tokens import encode

@@ -1,40 +1,33 @@
 """The loop: schedule, optimizer, microbatches, interruption and resumption, failures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
-import common.training.loop as training
+import common.training.loop
+import common.training.step
 from common.cli import UserError
 from common.data import load_dataset
-from common.interrupts import Interrupted
+from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint
 from common.training.devices import Device
-from common.training.loop import class_weights, fit, learning_rate_factor, make_optimizer, predict
+from common.training.forward import compile_layers
+from common.training.loop import fit
 from common.training.models import load_model
+from common.training.optimizer import class_weights, learning_rate_factor, make_optimizer
+from common.training.prediction import predict
+from common.training.recipe import Recipe
 from common.training.sources import find_source
+from common.training.step import Step
 from common.training.tokenizer import load_tokenizer
 from common.training.tokens import Encoded, encode
 
 CPU = Device(torch.device("cpu"), "fp32")
-RECIPE = {
-    "epochs": 2,
-    "batch_size": 8,
-    "learning_rate": 1e-3,
-    "head_factor": 2.0,
-    "weight_decay": 0.01,
-    "warmup": 0.1,
-    "max_grad_norm": 1.0,
-    "max_length": 512,
-    "long_texts": "windows",
-    "label_smoothing": 0.0,
-    "adversarial": 0.0,
-    "class_weights": "none",
-    "keep": "last",
-    "max_steps": None,
-}
+RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, head_factor=2.0, pooling="mean")
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +39,26 @@ def task(small_data):
     return source, tokenizer, dataset.classes, encode(tokenizer, dataset.train["text"], 32), labels
 
 
-def run(task, folder, recipe=RECIPE, dropout=None, log=lambda record: None, evaluate=dict, **settings):
+def run(
+    task,
+    folder,
+    recipe=RECIPE,
+    dropout=None,
+    log=lambda record: None,
+    budget=None,
+    print_line=lambda line: None,
+    prepare=lambda model: None,
+    **settings,
+):
     source, tokenizer, classes, texts, labels = task
     model = load_model(source, tokenizer, classes, seed=0, pooling="mean", dropout=dropout)
+    prepare(model)
 
     def record(entry):
         if entry["event"] != "start":
             log(entry)
 
-    outcome = fit(
-        model,
-        texts,
-        labels,
-        recipe,
-        0,
-        CPU,
-        evaluate=evaluate,
-        log=record,
-        folder=folder,
-        **{"say": lambda line: None, **settings},
-    )
+    outcome = fit(Step(model, texts, labels, recipe, 0, CPU, budget, print_line), folder, log=record, **settings)
     return outcome, model, predict(model, texts, CPU)
 
 
@@ -98,14 +91,14 @@ def test_microbatches_change_nothing(task, tmp_path):
     curves = []
     for budget in (16, 10_000):
         records = []
-        run(task, tmp_path / str(budget), dropout=0.0, log=records.append, microbatch_tokens=budget)
+        run(task, tmp_path / str(budget), dropout=0.0, log=records.append, budget=budget)
         curves.append([record["train_loss"] for record in records])
     assert len(curves[0]) == 5  # 12 steps: records after 6, 10 and 12, and one for each epoch
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
 
 
 def test_it_learns(task, tmp_path):
-    _, _, probabilities = run(task, tmp_path, RECIPE | {"epochs": 12})
+    _, _, probabilities = run(task, tmp_path, replace(RECIPE, epochs=12))
     assert (probabilities.argmax(1) == task[4]).mean() > 0.9
     assert probabilities.sum(1) == pytest.approx(np.ones(len(probabilities)), abs=1e-5)
 
@@ -116,7 +109,7 @@ def test_adversarial_steps_add_the_gradient_at_moved_embeddings(task, tmp_path):
 
     def step_of(recipe):
         model = load_model(source, tokenizer, classes, seed=0, pooling="mean", dropout=0.0)
-        step = training.Step(model, texts, labels, recipe, 0, CPU, print)
+        step = Step(model, texts, labels, recipe, 0, CPU, 10**6)
         step.begin_epoch(0)
         step.optimizer.zero_grad = lambda: None  # to look at the gradients after the step
         return step, model.get_input_embeddings().weight
@@ -125,14 +118,15 @@ def test_adversarial_steps_add_the_gradient_at_moved_embeddings(task, tmp_path):
         step, table = step_of(RECIPE)
         with torch.no_grad():
             table += move
-        step._accumulate(0, rows, 10**6)
+        step._accumulate(0, rows)
         return table.grad
 
     plain = gradient(0)
     expected = plain + gradient(0.5 * plain / plain.norm())
-    step, table = step_of(RECIPE | {"adversarial": 0.5, "max_grad_norm": 1e9})
+    step, table = step_of(replace(RECIPE, adversarial=0.5, max_grad_norm=1e9))
     before = table.detach().clone()
-    assert step(0, rows, 0.0, 10**6) == 10**6  # at a rate of 0 the weights stay
+    step(0, rows, 0.0)  # at a rate of 0 the weights stay
+    assert step.budget == 10**6
     assert torch.allclose(table.grad, expected, atol=1e-6) and not torch.allclose(expected, 2 * plain, atol=1e-6)
     assert torch.equal(table, before)
     assert len(step.losses) == 1
@@ -146,7 +140,7 @@ def test_label_smoothing_and_class_weights_act(task, tmp_path):
         "weights": {"class_weights": "balanced"},
     }.items():
         records = []
-        run(task, tmp_path / name, RECIPE | {"max_steps": 3} | change, dropout=0.0, log=records.append)
+        run(task, tmp_path / name, replace(RECIPE, max_steps=3, **change), dropout=0.0, log=records.append)
         losses[name] = records[-1]["train_loss"]
     assert losses["smooth"] != losses["plain"]
     assert losses["weights"] == pytest.approx(losses["plain"], rel=1e-5)  # fifteen rows of each class: weights are 1
@@ -156,10 +150,10 @@ def test_label_smoothing_and_class_weights_act(task, tmp_path):
 @pytest.mark.parametrize("at", [1, 5, 6, 9])
 def test_an_interrupted_run_goes_on_to_the_same_weights(task, tmp_path, monkeypatch, at, max_length):
     """Interrupted in the first epoch, before, at and after its end; dropout on."""
-    records, again, recipe = [], [], RECIPE | {"max_length": max_length}
+    records, again, recipe = [], [], replace(RECIPE, max_length=max_length)
     outcome, model, _ = run(task, tmp_path / "whole", recipe, log=records.append)
 
-    class StopAt(training.StopSignals):
+    class StopAt(StopSignals):
         def __enter__(self):
             self.steps = 0
             return super().__enter__()
@@ -173,14 +167,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(task, tmp_path, monkeypa
             pass
 
     stop = StopAt()
-    monkeypatch.setattr(training, "StopSignals", lambda: stop)
-    step = training.Step.__call__
+    monkeypatch.setattr(common.training.loop, "StopSignals", lambda: stop)
+    step = Step.__call__
 
     def counted(self, *arguments):
         stop.steps += 1
         return step(self, *arguments)
 
-    monkeypatch.setattr(training.Step, "__call__", counted)
+    monkeypatch.setattr(Step, "__call__", counted)
     with pytest.raises(Interrupted):
         run(task, tmp_path / "cut", recipe, log=again.append)
     monkeypatch.undo()
@@ -206,7 +200,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(task, tmp_path):
     assert [path.stem for path in checkpoints] == ["step-00000010", "step-00000011"]
     checkpoints[-1].write_bytes(checkpoints[-1].read_bytes()[:-100])
     lines = []
-    _, model, _ = run(task, tmp_path, say=lines.append)
+    _, model, _ = run(task, tmp_path, print_line=lines.append)
     assert len(lines) == 2 and "damaged" in lines[0] and lines[1] == "resumed at step 10 of 12"
     _, whole, _ = run(task, tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), whole.state_dict().values(), strict=True))
@@ -222,17 +216,8 @@ def test_keep_best_restores_the_best_epoch(task, tmp_path):
         snapshots.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return {"valid_accuracy": next(scores), "valid_loss": 1.0, "valid_macro_f1": 0.5}
 
-    outcome = fit(
-        model,
-        texts,
-        labels,
-        RECIPE | {"epochs": 4, "keep": "best"},
-        0,
-        CPU,
-        evaluate=evaluate,
-        log=lambda record: None,
-        folder=tmp_path,
-    )
+    step = Step(model, texts, labels, replace(RECIPE, epochs=4, keep="best"), 0, CPU)
+    outcome = fit(step, tmp_path, evaluate=evaluate)
     assert outcome.kept_epoch == 2
     assert all(torch.equal(tensor, snapshots[1][name]) for name, tensor in model.state_dict().items())
     assert any(not torch.equal(tensor, snapshots[3][name]) for name, tensor in model.state_dict().items())
@@ -240,7 +225,7 @@ def test_keep_best_restores_the_best_epoch(task, tmp_path):
 
 def test_full_memory_halves_the_microbatches(task, tmp_path, monkeypatch):
     """As on a GPU: too many tokens at once raise; the batch is computed in smaller parts, with the same result."""
-    compute = training.compute_logits
+    compute = common.training.step.compute_logits
     seen = []
 
     def limited(model, batch, mode):
@@ -250,9 +235,9 @@ def test_full_memory_halves_the_microbatches(task, tmp_path, monkeypatch):
                 raise torch.OutOfMemoryError
         return compute(model, batch, mode)
 
-    monkeypatch.setattr(training, "compute_logits", limited)
+    monkeypatch.setattr(common.training.step, "compute_logits", limited)
     lines, records, plain = [], [], []
-    outcome, _, _ = run(task, tmp_path / "a", dropout=0.0, log=records.append, microbatch_tokens=400, say=lines.append)
+    outcome, _, _ = run(task, tmp_path / "a", dropout=0.0, log=records.append, budget=400, print_line=lines.append)
     monkeypatch.undo()
     run(task, tmp_path / "b", dropout=0.0, log=plain.append)
     assert outcome.microbatch_tokens == 100
@@ -263,7 +248,7 @@ def test_full_memory_halves_the_microbatches(task, tmp_path, monkeypatch):
 
 def test_memory_that_is_full_in_the_adversarial_pass_changes_nothing(task, tmp_path, monkeypatch):
     """The step begins anew, its direction stays: other processes have agreed on it."""
-    compute, direction = training.compute_logits, training.Step._direction
+    compute, direction = common.training.step.compute_logits, Step._direction
     calls, directions, lines = [], [], []
 
     def limited(model, batch, mode):
@@ -276,11 +261,11 @@ def test_memory_that_is_full_in_the_adversarial_pass_changes_nothing(task, tmp_p
         directions.append(step)
         return direction(step)
 
-    recipe = RECIPE | {"adversarial": 0.5, "max_steps": 3}
+    recipe = replace(RECIPE, adversarial=0.5, max_steps=3)
     _, _, plain = run(task, tmp_path / "plain", recipe, dropout=0.0)
-    monkeypatch.setattr(training, "compute_logits", limited)
-    monkeypatch.setattr(training.Step, "_direction", counted)
-    _, _, cut = run(task, tmp_path / "cut", recipe, dropout=0.0, say=lines.append)
+    monkeypatch.setattr(common.training.step, "compute_logits", limited)
+    monkeypatch.setattr(Step, "_direction", counted)
+    _, _, cut = run(task, tmp_path / "cut", recipe, dropout=0.0, print_line=lines.append)
     assert len(lines) == 1 and "GPU memory is full" in lines[0]
     assert len(directions) == 3
     assert cut == pytest.approx(plain, abs=1e-4)
@@ -290,37 +275,23 @@ def test_a_single_text_that_does_not_fit_is_the_users_to_mend(task, tmp_path, mo
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(training, "compute_logits", full)
+    monkeypatch.setattr(common.training.step, "compute_logits", full)
     with pytest.raises(UserError, match="--gradient-checkpointing"):
         run(task, tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(task, tmp_path, monkeypatch):
-    compute = training.compute_logits
-    monkeypatch.setattr(training, "compute_logits", lambda *arguments: compute(*arguments) * math.nan)
+    compute = common.training.step.compute_logits
+    monkeypatch.setattr(common.training.step, "compute_logits", lambda *arguments: compute(*arguments) * math.nan)
     with pytest.raises(UserError, match="not finite at step 6; lower --learning-rate"):
         run(task, tmp_path)
     assert not list(tmp_path.glob("step-*"))  # nothing broken is kept to resume from
 
 
 def test_gradient_checkpointing_changes_nothing(task, tmp_path):
-    source, tokenizer, classes, texts, labels = task
     models = []
-    for checkpointing in (False, True):
-        model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
-        if checkpointing:
-            model.activation_checkpointing_enable()
-        fit(
-            model,
-            texts,
-            labels,
-            RECIPE | {"max_steps": 3},
-            0,
-            CPU,
-            evaluate=dict,
-            log=lambda record: None,
-            folder=tmp_path / str(checkpointing),
-        )
+    for name, prepare in (("plain", lambda model: None), ("saving", PreTrainedModel.activation_checkpointing_enable)):
+        _, model, _ = run(task, tmp_path / name, replace(RECIPE, max_steps=3), prepare=prepare)
         models.append(model.state_dict())
     for name, tensor in models[0].items():
         torch.testing.assert_close(tensor, models[1][name], rtol=1e-4, atol=1e-6, msg=name)
@@ -336,8 +307,8 @@ def test_compiled_layers_compute_the_same(task, tmp_path, monkeypatch):
         compile_module(layer, backend="eager", **settings)
 
     monkeypatch.setattr(torch.nn.Module, "compile", capture)
-    _, _, plain = run(task, tmp_path / "plain", RECIPE | {"max_steps": 2}, dropout=0.0)
-    _, _, compiled = run(task, tmp_path / "compiled", RECIPE | {"max_steps": 2}, dropout=0.0, compiled=True)
+    _, _, plain = run(task, tmp_path / "plain", replace(RECIPE, max_steps=2), dropout=0.0)
+    _, _, compiled = run(task, tmp_path / "compiled", replace(RECIPE, max_steps=2), dropout=0.0, prepare=compile_layers)
     assert compiled == pytest.approx(plain, abs=1e-4)
     assert len(compiled_layers) == 3
 
@@ -353,16 +324,16 @@ def test_predictions_do_not_depend_on_company(task):
 def test_long_texts_are_predicted_by_the_mean_over_their_windows(task):
     source, tokenizer, classes, texts, _ = task
     model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
-    recipe = {"max_length": 12, "long_texts": "windows"}
+    recipe = replace(RECIPE, max_length=12)
     ids = texts.tokens[texts.offsets[0] : texts.offsets[1]]
     assert len(ids) == 32  # 30 tokens between the special ones: three windows of ten
     windows = [np.concatenate([ids[:1], ids[begin : begin + 10], ids[-1:]]) for begin in (1, 11, 21)]
     parts = [predict(model, Encoded(window, np.array([0, 12])), CPU)[0] for window in windows]
     assert predict(model, texts.take([0]), CPU, recipe)[0] == pytest.approx(np.mean(parts, axis=0), abs=1e-6)
-    head = predict(model, texts.take([0]), CPU, recipe | {"long_texts": "head"})[0]
+    head = predict(model, texts.take([0]), CPU, replace(recipe, long_texts="head"))[0]
     first = np.concatenate([ids[:11], ids[-1:]])
     assert head == pytest.approx(predict(model, Encoded(first, np.array([0, 12])), CPU)[0], abs=1e-6)
-    assert predict(model, texts, CPU, recipe | {"max_length": 32}) == pytest.approx(
+    assert predict(model, texts, CPU, replace(recipe, max_length=32)) == pytest.approx(
         predict(model, texts, CPU), abs=1e-6
     )
 

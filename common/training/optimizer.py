@@ -1,0 +1,40 @@
+"""How fast which weights learn: parameter groups, the schedule of the learning rate, class weights."""
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from common.training.models import head_parameters
+from common.training.recipe import Recipe
+
+
+def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW, fused; biases and norms without decay, the head at its own rate; "peak" holds each group's peak rate."""
+    head = head_parameters(model)
+    groups = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name in head, parameter.ndim >= 2), []).append(parameter)
+    settings = [
+        {
+            "params": members,
+            "peak": recipe.learning_rate * (recipe.head_factor if is_head else 1),
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for (is_head, decays), members in groups.items()
+    ]
+    return torch.optim.AdamW(settings, lr=recipe.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
+    """Linear rise over the first `warmup` share of the steps, then linear fall to 0 after the last; in (0, 1]."""
+    rise = max(1, round(total_steps * warmup))
+    return min((step + 1) / rise, (total_steps - step) / max(1, total_steps - rise + 1), 1.0)
+
+
+def class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
+    """The weight of each class in the loss, [classes] float64: all 1, or inversely to its share ("balanced")."""
+    if choice == "none":
+        return np.ones(classes)
+    counts = np.bincount(labels, minlength=classes)
+    return len(labels) / (classes * np.maximum(counts, 1))

@@ -1,0 +1,47 @@
+"""Class probabilities of texts, by a trained model."""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from common.training.devices import Device, microbatch_budget
+from common.training.forward import choose_mode, compute_logits
+from common.training.processes import sum_over_processes
+from common.training.recipe import Recipe
+from common.training.tokens import Encoded, TokenStore, cover_with_windows, cut_heads, split_by_length
+
+
+@torch.inference_mode()
+def predict(
+    model: PreTrainedModel, texts: Encoded, device: Device, recipe: Recipe | None = None, progress: str = "predict"
+) -> np.ndarray:
+    """Class probabilities of `texts`, [texts, classes] float32, in their order.
+
+    `recipe` says how long texts are read (its max_length and long_texts): cut, or in windows whose probabilities are
+    averaged; without it they are taken as they are. Computed from long to short, in microbatches; under torchrun
+    every process computes a share and gets all.
+    """
+    device = device.predicting()
+    model.to(device.device).eval()
+    owner = np.arange(len(texts.lengths))
+    if recipe and recipe.long_texts == "windows":
+        texts, owner = cover_with_windows(texts, recipe.max_length)
+    elif recipe:
+        texts = cut_heads(texts, recipe.max_length)
+    store = TokenStore(texts, device.device)
+    mode = choose_mode(model, device)
+    parts = np.arange(len(owner))[device.rank :: device.processes]
+    budget = microbatch_budget(model, device, training=False)
+    counts = torch.from_numpy(np.bincount(owner)).to(device.device)
+    probabilities = torch.zeros(len(counts), model.config.num_labels, device=device.device)
+    bar = tqdm(total=len(parts), desc=progress, unit="text", leave=False, disable=None if device.main else True)
+    with bar, device.autocast():
+        for micro in split_by_length(parts, store.lengths, budget, mode == "padded"):
+            logits = compute_logits(model, store.gather(micro), mode)
+            rows = torch.from_numpy(owner[micro]).to(device.device)
+            probabilities.index_add_(0, rows, logits.float().softmax(dim=-1))
+            bar.update(len(micro))
+    if device.processes > 1:
+        sum_over_processes([probabilities])
+    return (probabilities / counts[:, None]).cpu().numpy()

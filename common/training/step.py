@@ -1,0 +1,182 @@
+"""One optimizer step.
+
+A batch is computed in microbatches of similar length, whose gradients are summed: memory and padding are then questions
+of speed alone, never of what is learnt. All randomness of a step comes from (seed, step), so that a resumed run needs
+no random state and ends with the same weights.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from common.cli import UserError
+from common.training.devices import Device, microbatch_budget
+from common.training.dropout import use_word_dropout
+from common.training.forward import choose_mode, compute_logits
+from common.training.optimizer import class_weights, make_optimizer
+from common.training.processes import sum_over_processes
+from common.training.recipe import Recipe
+from common.training.tokens import Encoded, TokenStore, cut_heads, draw_windows, split_by_length
+
+
+class Step:
+    """One optimizer step: forward and backward in microbatches, clip, update; and what these need again and again.
+
+    Trains `model` in place on `texts` (Encoded, whole) with class numbers `labels` [texts] (a NumPy int array).
+    `budget` is how many tokens are computed at once (default: by memory); it is halved where memory runs out.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        texts: Encoded,
+        labels: np.ndarray,
+        recipe: Recipe,
+        seed: int,
+        device: Device,
+        budget: int | None = None,
+        print_line: Callable[[str], None] = print,
+    ):
+        model.to(device.device)
+        self.model, self.recipe, self.seed, self.device, self.print_line = model, recipe, seed, device, print_line
+        self.texts, self.store, self.epoch = texts, None, None
+        self.budget = budget or microbatch_budget(model, device)
+        self.mode = choose_mode(model, device)
+        if device.device.type == "cpu":
+            use_word_dropout(model)
+        self.optimizer = make_optimizer(model, recipe)
+        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.scaler = torch.amp.GradScaler("cuda") if device.precision == "fp16" else None
+        weights = class_weights(labels, model.config.num_labels, recipe.class_weights)
+        self.row_weights = weights[labels]
+        self.class_weights = torch.from_numpy(weights).float().to(device.device)
+        self.labels = torch.tensor(labels, device=device.device)
+        self.losses = []
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Choose what of each text this epoch reads: it depends on (seed, epoch) alone. Cheap within an epoch."""
+        if epoch == self.epoch:
+            return
+        max_length, windows = self.recipe.max_length, self.recipe.long_texts == "windows"
+        if self.store is None or (windows and self.texts.lengths.max() > max_length):
+            read = draw_windows(self.texts, max_length, self.seed, epoch) if windows else None
+            self.store = TokenStore(read or cut_heads(self.texts, max_length), self.device.device)
+        self.epoch = epoch
+
+    def __call__(self, step: int, rows: np.ndarray, rate: float) -> None:
+        """Train on the texts `rows`, the batch of step number `step`, at `rate` times the peak learning rates.
+
+        Raises UserError where memory does not hold a single text.
+        """
+        self.losses.append(self._backward(step, rows))
+        if self.device.processes > 1:
+            sum_over_processes([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        self._update(rate)
+
+    def _backward(self, step: int, rows: np.ndarray) -> torch.Tensor:
+        """Compute the batch's gradients, in smaller microbatches where memory runs out; returns the loss."""
+        direction = None
+        while True:
+            try:
+                loss = self._accumulate(step, rows)
+                if self.recipe.adversarial:
+                    direction = self._direction() if direction is None else direction  # processes agree on it once
+                    with self._moved_embeddings(direction):
+                        self._accumulate(step, rows)
+                return loss
+            except torch.OutOfMemoryError:
+                if self.budget <= self.store.lengths[rows].max():
+                    raise UserError(
+                        "GPU memory is too small for a single text; lower --max-length, add --gradient-checkpointing, "
+                        "or take a smaller model"
+                    ) from None
+            self._shrink_budget()  # outside the handler: the exception would keep the failed step's tensors alive
+
+    def _shrink_budget(self) -> None:
+        self.optimizer.zero_grad()
+        torch.cuda.empty_cache()
+        self.budget = max(self.budget // 2, 1)
+        self.print_line(
+            f"GPU memory is full: going on with microbatches of {self.budget} tokens (same batches, same result)"
+        )
+
+    def _update(self, rate: float) -> None:
+        """Clip the gradients and change the weights."""
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _accumulate(self, step: int, rows: np.ndarray) -> torch.Tensor:
+        """Add up the gradients of the batch's mean loss, of this process' share of the rows; returns that share."""
+        self.model.train()
+        torch.manual_seed((self.seed * 1_000_003 + step) * 1009 + self.device.rank)
+        normaliser = float(self.row_weights[rows].sum())
+        share = rows[self.device.rank :: self.device.processes]
+        scale = 1.0 if len(share) else 0.0  # fewer rows than processes: take part, without weight
+        total = torch.zeros((), device=self.device.device)
+        lengths, padded = self.store.lengths, self.mode == "padded"
+        for micro in split_by_length(share if len(share) else rows[:1], lengths, self.budget, padded):
+            loss = self.loss(micro) * (scale / normaliser)
+            (self.scaler.scale(loss) if self.scaler else loss).backward()
+            total += loss.detach()
+        return total
+
+    def _direction(self) -> torch.Tensor:
+        """The gradient of the batch, over all processes, on the word embeddings, [pieces, width], of length 1."""
+        direction = self.model.get_input_embeddings().weight.grad.clone()
+        if self.device.processes > 1:
+            sum_over_processes([direction])
+        return direction / direction.norm().clamp_min(1e-12)
+
+    @contextlib.contextmanager
+    def _moved_embeddings(self, direction: torch.Tensor) -> Iterator[None]:
+        """While entered, the word embeddings stand the recipe's `adversarial` away in this direction.
+
+        Adversarial training on word embeddings, one step of the fast gradient method (Miyato, Dai, Goodfellow 2017).
+        """
+        table = self.model.get_input_embeddings().weight
+        before = table.detach().clone()
+        with torch.no_grad():
+            table.add_(direction, alpha=self.recipe.adversarial)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                table.copy_(before)
+
+    def loss(self, rows: np.ndarray) -> torch.Tensor:
+        """The summed loss of a microbatch."""
+        return functional.cross_entropy(
+            self.logits(rows),
+            self.labels[rows],
+            self.class_weights,
+            reduction="sum",
+            label_smoothing=self.recipe.label_smoothing,
+        )
+
+    def logits(self, rows: np.ndarray) -> torch.Tensor:
+        """Logits of the texts `rows`, [texts, classes] float32."""
+        with self.device.autocast():
+            return compute_logits(self.model, self.store.gather(rows), self.mode).float()
+
+    def read_losses(self) -> list[float]:
+        """The batch losses since the last call, over all processes: the one moment at which the host waits."""
+        if not self.losses:
+            return []
+        values = torch.stack(self.losses)
+        self.losses = []
+        if self.device.processes > 1:
+            sum_over_processes([values])
+        return values.tolist()
