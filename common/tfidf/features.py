@@ -1,0 +1,88 @@
+"""TF-IDF features of texts: words, and the letters within words, in one sparse matrix."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix, hstack
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.preprocessing import normalize
+
+TOKEN = r"\w+|[^\w\s]+"  # words and runs of signs: every text that is not blank has one
+# Four letters add 2.4 points to words alone on 822 articles, 15.7 points on the 297 of `sample`, 1.3 points on 5,009
+# tweets; other lengths and mixtures of lengths are within 0.3 points of it, for up to three times the cost.
+LETTERS = 4
+FEWEST_TEXTS = 2  # letters in a single text of the training rows are left out
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The columns of the matrix: first all words, then all letter sequences; with their weights."""
+
+    words: list[str]
+    letters: list[str]
+    idf: np.ndarray  # [words + letters] float32
+
+    def compute(self, texts):
+        """The features of `texts`, [texts, words + letters] float32 CSR; unknown words and letters count for nothing.
+
+        A row depends on its text alone, to the last bit.
+        """
+        counts, tokens = _count_tokens(texts)
+        words = counts @ _one_column_each(tokens, self.words)
+        letters = counts @ _spell(tokens, {letters: column for column, letters in enumerate(self.letters)})
+        return _weigh(words, letters, self.idf)
+
+
+def fit_features(texts):
+    """Choose the features by the training `texts` and return them."""
+    counts, words = _count_tokens(texts)
+    column_of = {}
+    letters = counts @ _spell(words, column_of, grow=True)
+    found_in = np.bincount(letters.indices, minlength=len(column_of))  # texts that have these letters
+    kept = [name for name, column in column_of.items() if found_in[column] >= FEWEST_TEXTS]
+    found_in = np.concatenate([np.bincount(counts.indices, minlength=len(words)), found_in[found_in >= FEWEST_TEXTS]])
+    idf = np.log((1 + counts.shape[0]) / (1 + found_in)) + 1  # as scikit-learn's TfidfTransformer
+    return Features(words, kept, idf.astype(np.float32))
+
+
+def _count_tokens(texts):
+    """How often each text has each token, [texts, tokens] float32, and the tokens, sorted."""
+    vectorizer = CountVectorizer(token_pattern=TOKEN, dtype=np.float32)
+    counts = vectorizer.fit_transform(texts)
+    return counts, vectorizer.get_feature_names_out().tolist()
+
+
+def _one_column_each(tokens, words):
+    """[tokens, words]: 1 where the token is the word."""
+    column_of = {word: column for column, word in enumerate(words)}
+    pairs = [(row, column_of[token]) for row, token in enumerate(tokens) if token in column_of]
+    return _ones(pairs, (len(tokens), len(words)))
+
+
+def _spell(tokens, column_of, grow=False):
+    """[tokens, letter sequences]: how often each token has each; with `grow`, new ones are added to `column_of`."""
+    pairs = []
+    for row, token in enumerate(tokens):
+        padded = f" {token} "
+        for start in range(max(1, len(padded) - LETTERS + 1)):
+            letters = padded[start : start + LETTERS]
+            column = column_of.setdefault(letters, len(column_of)) if grow else column_of.get(letters)
+            if column is not None:
+                pairs.append((row, column))
+    return _ones(pairs, (len(tokens), len(column_of)))
+
+
+def _ones(pairs, shape):
+    """A matrix with 1 at each (row, column); repeated pairs add up."""
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
+
+
+def _weigh(words, letters, idf):
+    """(1 + log count) x idf, words and letters each scaled to rows of length 1, side by side; CSR, columns in order."""
+    parts = []
+    for counts, weights in ((words, idf[: words.shape[1]]), (letters, idf[words.shape[1] :])):
+        counts.sort_indices()  # sums then run in one order, whatever the other texts are
+        counts.data = (1 + np.log(counts.data)) * weights[counts.indices]
+        parts.append(normalize(counts, copy=False) if counts.shape[1] else counts)
+    return hstack(parts, format="csr")
