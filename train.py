@@ -14,6 +14,7 @@ from argparse import BooleanOptionalAction
 from common.cli import Parser, add_data_options, exit_codes, number
 from common.runs import run_folder
 from common.training.options import add_training_options
+from common.training.sources import find_source
 
 
 def parse_arguments(argv):
@@ -37,7 +38,9 @@ def parse_arguments(argv):
     group.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    find_source(arguments.model)  # a mistyped name ends here, before torch is imported
+    return arguments
 
 
 @exit_codes

@@ -17,6 +17,7 @@ from common.cli import Parser, UserError, add_data_options, exit_codes, number
 from common.interrupts import Interrupted
 from common.runs import open_run, run_folder
 from common.training.options import add_training_options
+from common.training.sources import find_source
 
 
 def parse_arguments(argv):
@@ -58,6 +59,8 @@ def model_list(text):
     models = [name.strip() for name in text.split(",")]
     if len(set(models)) < len(models):
         raise UserError(f"--models {text}: the same encoder twice; --seeds gives several models of one encoder")
+    for name in models:
+        find_source(name)  # a mistyped name ends here, before torch is imported
     return models
 
 

@@ -129,7 +129,12 @@ def test_fetched_once_then_offline(repositories, train):
         assert f"/{GBERT}/resolve/{commit(GBERT)}/model.safetensors" in asked
         url = hub.url
     config = json.loads((train.place / "runs/online/config.json").read_text())
-    assert config["model"] == {"name": "gbert-base", "location": GBERT, "revision": commit(GBERT)}
+    assert config["model"] == {
+        "name": "gbert-base",
+        "location": GBERT,
+        "revision": commit(GBERT),
+        "weights": "safetensors",
+    }
     assert len((train.place / "data/gnad10/train.csv").read_text(encoding="utf-8").splitlines()) == 9246
     assert len((train.place / "data/gnad10/test.csv").read_text(encoding="utf-8").splitlines()) == 1029
 

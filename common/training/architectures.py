@@ -31,6 +31,10 @@ POSITIONS_AFTER_PADDING = frozenset(
     }
 )
 
+# Padding changes the logits (it reaches other tokens by convolutions, Fourier transforms or shared summaries, or XLNet
+# reads the last place), so only texts of equal length are computed together.
+PADDING_MATTERS = frozenset({"canine", "convbert", "fnet", "mobilebert", "nystromformer", "xlnet", "yoso"})
+
 # The names that configurations have for the two dropout rates, most usual first.
 DROPOUT_NAMES = ("hidden_dropout_prob", "dropout", "resid_pdrop", "dropout_rate", "classifier_dropout")
 ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")

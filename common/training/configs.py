@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 from transformers.utils import cached_file
 
@@ -15,7 +15,7 @@ from common.cli import UserError
 from common.files import sha256
 from common.hub import explain_fetch
 from common.training.architectures import POSITIONS_AFTER_PADDING
-from common.training.sources import Source, weight_files
+from common.training.sources import PEFT_ADAPTER, Source, weight_files
 
 transformers.logging.set_verbosity_error()  # missing head weights and the like are checked here, not shown
 transformers.utils.logging.disable_progress_bar()
@@ -31,7 +31,12 @@ def load_config(source: Source) -> PreTrainedConfig:
 
     Repositories from before 2020 (gbert-base among them) name no model type, and transformers 5 refuses them.
     """
-    content, _ = load_part(PreTrainedConfig.get_config_dict, source)
+    try:
+        content, _ = load_part(PreTrainedConfig.get_config_dict, source)
+    except UserError:
+        if find_file(source, "adapter_config.json"):
+            raise UserError(f"model {source.location!r} {PEFT_ADAPTER}") from None
+        raise
     kind = AutoConfig
     if "model_type" not in content:
         kind = CONFIG_MAPPING[_guess_model_type(source, content.get("architectures"))]
@@ -96,10 +101,22 @@ def find_file(source: Source, name: str) -> Path | None:
     return Path(path) if path else None
 
 
+def set_padding(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give both a padding token where the files name none: the end token, as is usual for decoders like Llama."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
+    rows = getattr(config, "vocab_size", None) or UNLIMITED
+    padding = getattr(config, "pad_token_id", None)
+    if padding is None or not 0 <= padding < rows:
+        config.pad_token_id = tokenizer.pad_token_id
+
+
 def max_positions(config: PreTrainedConfig) -> int:
     """How many tokens the position embeddings allow."""
     limit = getattr(config, "max_position_embeddings", None) or UNLIMITED
-    padding = config.pad_token_id or 0
+    if limit < 0:  # XLNet
+        return UNLIMITED
+    padding = getattr(config, "pad_token_id", None) or 0
     return limit - (padding + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
 
 

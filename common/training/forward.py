@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from common.training.architectures import POSITIONS_AFTER_PADDING
+from common.training.architectures import PADDING_MATTERS, POSITIONS_AFTER_PADDING
 from common.training.pooling import encoder_layers
 
 try:
@@ -67,6 +67,8 @@ def compile_layers(model):
 
 def compute_logits(model, batch, mode):
     """Logits [texts, classes] of a packed batch, in the given mode (see `choose_mode`)."""
+    if mode == "padded" and model.config.model_type in PADDING_MATTERS:
+        return torch.cat([model(input_ids=ids).logits for ids in _rectangles(batch)])
     if mode == "padded":
         return _padded_logits(model, batch)
     _register_attention()
@@ -132,6 +134,11 @@ def _runs(batch):
             runs.append((position, 1, length))
         position += length
     return runs
+
+
+def _rectangles(batch):
+    """The token ids of each run of texts of equal length, [texts, length] each."""
+    return [batch.ids[begin : begin + texts * length].view(texts, length) for begin, texts, length in _runs(batch)]
 
 
 def _text_by_text(

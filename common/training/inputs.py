@@ -44,7 +44,15 @@ def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> I
         print_line(f"warning: {warning}")
     identity = describe_source(source)
     recipe = resolve_recipe(arguments, identity)
-    recipe = replace(recipe, max_length=min(recipe.max_length, tokenizer.model_max_length))
+    if identity["weights"] == "pickle":
+        print_line(
+            f"model {source.name}: no .safetensors file; pytorch_model.bin is read, tensors only, no code is run"
+        )
+    if recipe.max_length > tokenizer.model_max_length:
+        print_line(
+            f"model {source.name} reads {tokenizer.model_max_length} tokens at most: --max-length is lowered to that"
+        )
+        recipe = replace(recipe, max_length=tokenizer.model_max_length)
     frames = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
     encoded = {
         name: encode(tokenizer, frame["text"], progress=f"tokenize {name}")
@@ -62,7 +70,12 @@ def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> I
     if changes:
         print_line(f"{changes['file']}: " + ", ".join(f"{n} {what}" for what, n in changes["counts"].items()))
     config = {
-        "model": {"name": arguments.model, "location": source.location, "revision": identity["revision"]},
+        "model": {
+            "name": arguments.model,
+            "location": source.location,
+            "revision": identity["revision"],
+            "weights": identity["weights"],
+        },
         "data": {
             "name": dataset.name,
             "folder": str(dataset.folder.resolve()),

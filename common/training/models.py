@@ -2,10 +2,11 @@
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from common.cli import UserError
 from common.training.architectures import ATTENTION_DROPOUT_NAMES, DROPOUT_NAMES, POOLED_BY_CONFIG
-from common.training.configs import load_config, load_part
+from common.training.configs import load_config, load_part, set_padding
 from common.training.pooling import add_mean_pooling, freeze_pooling_layer
 from common.training.sources import Source
 from common.training.tiny import build_tiny_model
@@ -20,12 +21,14 @@ def load_model(
     pooling: str,
     dropout: float | None = None,
     attention_dropout: float | None = 0.0,
+    print_line=print,
 ) -> PreTrainedModel:
     """An encoder with a fresh classification head, float32, on the CPU.
 
     `classes` [k] become the config's labels; `seed` draws the head (and all of `tiny`). `pooling` is "first" (the
     first token, as the architecture has it) or "mean" (see pooling.py). `dropout` and `attention_dropout` replace the
-    checkpoint's values unless None.  Raises UserError where the weights cannot be had or do not fit.
+    checkpoint's values unless None. A head that the checkpoint has already is kept for the same class names alone;
+    `print_line` tells.  Raises UserError where the weights cannot be had or do not fit.
     """
     torch.manual_seed(seed)
     labels = {
@@ -37,11 +40,11 @@ def load_model(
         model = build_tiny_model(tokenizer, labels, _dropout_settings(None, dropout, attention_dropout))
     else:
         config = load_config(source)
+        set_padding(config, tokenizer)
+        known = [str(config.id2label[number]) for number in sorted(config.id2label)]
         settings = {**labels, **_dropout_settings(config, dropout, attention_dropout)}
         if config.model_type in POOLED_BY_CONFIG and pooling == "mean":
             settings["classifier_pooling"] = "mean"
-        if config.pad_token_id is None:
-            settings["pad_token_id"] = tokenizer.pad_token_id
         for name, value in settings.items():
             setattr(config, name, value)
         model, report = load_part(
@@ -55,6 +58,7 @@ def load_model(
             trust_remote_code=False,
         )
         _check_loaded(source, model, report)
+        _settle_head(model, report, known, classes, print_line)
     if getattr(model.config, "mean_pooling_layer", False):  # trained by this project before
         freeze_pooling_layer(model)
     elif pooling == "mean" and model.config.model_type not in POOLED_BY_CONFIG:
@@ -66,6 +70,42 @@ def head_parameters(model: PreTrainedModel) -> set[str]:
     """The names of the parameters that are new or task-specific: the classification head and the pooler."""
     encoder = {id(p) for n, p in model.base_model.named_parameters() if not n.startswith("pooler.")}
     return {name for name, parameter in model.named_parameters() if id(parameter) not in encoder}
+
+
+def unshared_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights by name, those that the model uses twice (BART's word embeddings) once, as save_pretrained does."""
+    weights = remove_tied_weights_from_state_dict(dict(model.state_dict()), model)
+    return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+
+def _settle_head(model, report, known, classes, print_line):
+    """A head that came with the checkpoint: its rows in the order of `classes`, or drawn anew for other classes."""
+    new = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
+    own = {name for name in head_parameters(model) if "pooler." not in name}
+    if own <= new:
+        return
+    if sorted(known) == sorted(classes) and not own & new:
+        order = torch.tensor([known.index(name) for name in classes])
+        for parameter in _output_layer(model).parameters():
+            parameter.data = parameter.data[order].clone()
+        print_line("the checkpoint's classification head is kept: it was trained for these classes")
+        return
+    head = {id(parameter) for name, parameter in model.named_parameters() if name in own}
+    for module in model.modules():
+        parameters = list(module.parameters(recurse=False))
+        if head & set(map(id, parameters)):
+            for parameter in parameters:
+                parameter._is_hf_initialized = False  # transformers would leave it as it is
+            model._init_weights(module)
+    print_line(
+        f"the checkpoint's classification head is for other classes ({', '.join(known[:3])}, ...): a fresh one is drawn"
+    )
+
+
+def _output_layer(model):
+    """The layer that gives the logits: the last one as wide as there are classes."""
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    return [layer for layer in linear if layer.out_features == model.config.num_labels][-1]
 
 
 def _dropout_settings(config, dropout, attention_dropout):

@@ -23,11 +23,14 @@ from common.training.devices import Device, wants_compile
 from common.training.forward import compile_layers
 from common.training.inputs import Inputs
 from common.training.loop import fit
-from common.training.models import load_model
+from common.training.models import load_model, unshared_weights
 from common.training.prediction import predict
 from common.training.recipe import check_keep
 from common.training.step import Step
 from common.training.tokens import Encoded
+from common.training.trial import try_model
+
+STUCK_SHARE, STUCK_EXCESS = 0.95, 0.25  # of validation rows predicted as one class; above that class' own share
 
 
 def fine_tune(
@@ -59,7 +62,9 @@ def fine_tune(
         pooling=recipe.pooling,
         dropout=recipe.dropout,
         attention_dropout=recipe.attention_dropout,
+        print_line=print_line,
     )
+    try_model(model, inputs.tokenizer, device)
     if arguments.gradient_checkpointing:
         model.activation_checkpointing_enable()
     tokens = int(np.minimum(texts.lengths, recipe.max_length).sum()) * recipe.epochs
@@ -73,7 +78,10 @@ def fine_tune(
         if held_out is None:
             return {}
         frame, encoded = held_out
-        scores = _score(frame["label"], predict(model, encoded, device, recipe, "validate"), dataset.classes)
+        probabilities = predict(model, encoded, device, recipe, "validate")
+        if line := _stuck_line(most_probable(probabilities, dataset.classes), frame["label"].to_numpy()):
+            print_line(line)
+        scores = _score(frame["label"], probabilities, dataset.classes)
         return {f"valid_{name}": scores[name] for name in ("loss", "accuracy", "macro_f1")}
 
     def log(record):
@@ -155,8 +163,7 @@ def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToken
     try:
         with writing(folder):
             temporary.mkdir()
-            weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            save_file(unshared_weights(model), temporary / "model.safetensors", metadata={"format": "pt"})
             share(temporary / "model.safetensors")
             model.config.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
@@ -164,6 +171,22 @@ def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToken
             replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stuck_line(predicted: np.ndarray, labels: np.ndarray) -> str | None:
+    """A warning where the model gives nearly all rows one class that far fewer of them have; else None.
+
+    ELECTRA and large models get stuck so: no gradient leads out again.
+    """
+    classes, counts = np.unique(predicted.astype(str), return_counts=True)
+    name, share = classes[counts.argmax()], counts.max() / counts.sum()
+    if share < STUCK_SHARE or share - (labels.astype(str) == name).mean() < STUCK_EXCESS:
+        return None
+    return (
+        f"warning: {share:.0%} of the validation rows are predicted as {name}: the model may be stuck; "
+        "if the next epochs do not change that, start again with half the --learning-rate, or --warmup 0.2, "
+        "or another --seed"
+    )
 
 
 def _epoch_line(record: dict, epochs: int) -> str:

@@ -7,6 +7,11 @@ from pathlib import Path
 from common.cli import UserError
 from common.training.registry import MODELS
 
+PEFT_ADAPTER = (
+    "holds a PEFT adapter, not an encoder; merge it first: load it with peft, call merge_and_unload(), and save that "
+    "model and its tokenizer with save_pretrained(folder)"
+)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -60,10 +65,7 @@ def _check_folder(folder):
         if snapshots:
             raise UserError(f"{folder} is a hub cache folder; use a snapshot of it: --model {snapshots[-1].parent}")
         if (folder / "adapter_config.json").exists():
-            raise UserError(
-                f"model folder {folder} holds a PEFT adapter, not an encoder; merge it first: load it with peft, "
-                "call merge_and_unload(), and save that model and its tokenizer with save_pretrained(folder)"
-            )
+            raise UserError(f"model folder {folder} {PEFT_ADAPTER}")
         raise UserError(f"model folder {folder} has no config.json")
     if not weight_files(folder):
         raise UserError(f"model folder {folder} has no weights: expected model.safetensors or pytorch_model.bin")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import tempfile
 
 import transformers
 from tokenizers import Tokenizer
@@ -9,7 +10,7 @@ from transformers import TOKENIZER_MAPPING, AutoTokenizer, PreTrainedTokenizerBa
 
 from common.cli import UserError
 from common.training.architectures import BERT_LIKE
-from common.training.configs import explain, find_file, load_config, load_part, max_positions
+from common.training.configs import explain, find_file, load_config, load_part, max_positions, set_padding
 from common.training.sources import Source
 from common.training.tiny import build_tiny_tokenizer
 
@@ -32,7 +33,10 @@ def load_tokenizer(source: Source, train_texts) -> tuple[PreTrainedTokenizerBase
     config = load_config(source)
     tokenizer = _load_as_library(source, config)
     _check_files(source, tokenizer)
-    tokenizer, warnings = _prefer_file(source, tokenizer, texts)
+    tokenizer, warnings = _prefer_file(source, tokenizer, config, texts)
+    set_padding(config, tokenizer)
+    if any(tokenizer("a").get("token_type_ids", [])):  # the encoder would get other types in a pipeline than here
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     # GottBERT and others name no maximum (transformers then says 1e30); positions say it.
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions(config))
     if tokenizer.model_max_length <= tokenizer.num_special_tokens_to_add():
@@ -93,7 +97,7 @@ def _check_files(source, kind):
         )
 
 
-def _prefer_file(source, tokenizer, texts):
+def _prefer_file(source, tokenizer, config, texts):
     """The tokenizer that gives the ids of tokenizer.json on these texts, and what to say about it.
 
     transformers 5 rebuilds a tokenizer by the class that it finds in the configurations, and of tokenizer.json takes
@@ -121,10 +125,14 @@ def _prefer_file(source, tokenizer, texts):
         if token in vocabulary and not stored.get(name)
     }
     chosen = load_part(PreTrainedTokenizerFast.from_pretrained, source, **named)
-    if _ids(chosen, texts, True) != _ids(original, texts, True):
+    with tempfile.TemporaryDirectory() as saved:  # as a run's model folder will hold it
+        chosen.save_pretrained(saved)
+        config.save_pretrained(saved)
+        again = AutoTokenizer.from_pretrained(saved)
+    if not _ids(chosen, texts, True) == _ids(again, texts, True) == _ids(original, texts, True):
         raise UserError(
-            f"model {source.location!r}: its tokenizer.json and its tokenizer_config.json disagree on tokens; "
-            "save the tokenizer again from where the encoder was trained"
+            f"model {source.location!r}: its tokenizer.json gives other tokens than transformers makes of it for "
+            f"{config.model_type}; expected the tokenizer's files of the encoder's own repository"
         )
     what = "special tokens" if same_pieces else "tokens"
     return chosen, [

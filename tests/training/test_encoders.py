@@ -1,0 +1,83 @@
+"""Every architecture that transformers classifies texts with: equal to the library, or refused in one line."""
+
+import pytest
+import torch
+from transformers import pipeline
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+from common.cli import UserError
+from common.training.architectures import BERT_LIKE, can_pool_by_mean
+from common.training.devices import Device
+from common.training.forward import choose_mode, compute_logits
+from common.training.models import load_model
+from common.training.run import _save_model
+from common.training.sources import find_source
+from common.training.tokenizer import load_tokenizer
+from common.training.tokens import TokenStore, encode
+from common.training.trial import try_model
+from tests.training.small_encoders import TEXTS, save_small_encoder
+
+CPU = Device(torch.device("cpu"), "fp32")
+CLASSES = ["Kultur", "Sport", "Wirtschaft"]
+QUICK = ["bert", "electra", "roberta", "xlm-roberta", "camembert", "data2vec-text", "roberta-prelayernorm", "fnet"]
+QUICK += ["distilbert", "deberta-v2", "modernbert", "eurobert", "mpnet", "xlnet", "bart", "gpt2", "llama"]
+# transformers 5.23 has no small form of these, or wants more than text; each was looked at by hand.
+NOT_SMALL = {"axk1", "cohere_compass_text", "gemma3", "layoutlmv2", "modernvbert", "perceiver", "qwen3_5", "t5gemma"}
+NOT_SMALL |= {"t5gemma2", "ultravbert", "zamba", "zamba2"}
+REFUSED = {
+    "qwen2": "gives other tokens than transformers makes of it",  # a WordPiece tokenizer, which it has not
+    "reformer": "cannot classify texts in fp32: If training, sequence length",
+    "xmod": "cannot classify texts in fp32: Input language unknown",
+}
+
+
+def compare_with_pipeline(model_type, folder, pooling="auto"):
+    """The largest difference, relative to the largest logit, of this project's logits and the saved model's."""
+    save_small_encoder(model_type, folder / "encoder")
+    source = find_source(str(folder / "encoder"))
+    tokenizer, _ = load_tokenizer(source, TEXTS)
+    if pooling == "auto":
+        pooling = "mean" if can_pool_by_mean(model_type) else "first"
+    model = load_model(source, tokenizer, CLASSES, seed=0, pooling=pooling, print_line=lambda line: None)
+    try_model(model, tokenizer, CPU)
+    batch = TokenStore(encode(tokenizer, TEXTS), CPU.device)
+    with torch.inference_mode():
+        ours = compute_logits(model.eval(), batch.gather(list(range(len(TEXTS)))), choose_mode(model, CPU))
+    _save_model(folder / "model", model, tokenizer)
+    classify = pipeline("text-classification", model=str(folder / "model"), device="cpu")
+    answers = classify(TEXTS, top_k=None, function_to_apply="none")  # one text at a time: no padding
+    logits = [[entry["score"] for entry in sorted(row, key=lambda entry: entry["label"])] for row in answers]
+    theirs = torch.tensor(logits)
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+@pytest.mark.parametrize("model_type", QUICK)
+def test_logits_are_those_of_the_saved_model(model_type, tmp_path):
+    assert compare_with_pipeline(model_type, tmp_path) < 1e-5
+
+
+@pytest.mark.parametrize("model_type", sorted(BERT_LIKE))
+def test_packed_is_for_types_that_are_tested(model_type, tmp_path):
+    """With the first token too: the mean is tested above."""
+    assert compare_with_pipeline(model_type, tmp_path, pooling="first") < 1e-5
+
+
+@pytest.mark.slow  # about 110 architectures, a second each
+@pytest.mark.parametrize("model_type", sorted(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.keys() - set(QUICK)))
+def test_every_architecture_is_equal_or_refused(model_type, tmp_path):
+    if model_type in NOT_SMALL:
+        pytest.skip("cannot be built small")
+    if model_type in REFUSED:
+        with pytest.raises(UserError, match=REFUSED[model_type]):
+            compare_with_pipeline(model_type, tmp_path)
+    else:
+        assert compare_with_pipeline(model_type, tmp_path) < 1e-5
+
+
+def test_an_architecture_that_cannot_compute_in_bf16_says_so(tmp_path):
+    save_small_encoder("deberta", tmp_path)
+    source = find_source(str(tmp_path))
+    tokenizer, _ = load_tokenizer(source, TEXTS)
+    model = load_model(source, tokenizer, CLASSES, seed=0, pooling="first")
+    with pytest.raises(UserError, match=r"\(deberta\) cannot classify texts in bf16.*--precision fp32"):
+        try_model(model, tokenizer, Device(torch.device("cpu"), "bf16"))
