@@ -1,20 +1,24 @@
 # make demo: the main job on the shipped data.  make test: the tests.  Both set up .venv first.
 PYTHON ?= python3
 PY := .venv/bin/python
+TORCH = $(shell sed -n 's/^torch==//p' constraints.txt)
+PIP = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup setup-dev demo test test-all lint images clean
+.PHONY: setup setup-dev demo test test-all test-oldest lint images clean
 
 setup: .venv/.installed
 setup-dev: .venv/.installed-dev
 
-.venv/.installed: requirements.txt
+.venv/.installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed; name one with PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "Installing into .venv what requirements.txt names, as constraints.txt has it. To download: on Linux about 3 GB,"
+	@echo "since torch from PyPI brings CUDA (0.2 GB where .venv has torch $(TORCH) already, see README); elsewhere 0.4 GB."
+	$(PIP) -r requirements.txt
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed requirements-dev.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 demo: setup
@@ -28,6 +32,16 @@ test: setup-dev
 test-all: setup-dev
 	$(PY) -m pytest -n auto -m ''
 
+# The lowest versions of requirements.txt, in an environment of their own; OLDEST_TORCH=2.13.0 takes another torch
+OLDEST := .venv-oldest
+OLDEST_TORCH ?= $(shell sed -nE 's/^torch>=//p' requirements.txt)
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	sed -nE 's/^torch>=.*/torch==$(OLDEST_TORCH)/p; s/^([a-z-]+)>=([0-9.]+).*/\1==\2/p' requirements.txt > $(OLDEST)/lowest.txt
+	grep -E '^(pytest|pytest-xdist|hypothesis|selenium|accelerate)==' constraints.txt >> $(OLDEST)/lowest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(OLDEST)/lowest.txt
+	TEST_OLDEST=1 $(OLDEST)/bin/python -m pytest -n auto
+
 lint: setup-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -36,4 +50,4 @@ images: setup
 	$(PY) -m images.make
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis

@@ -9,6 +9,8 @@ the validation rows, else the test rows if they have labels; --split chooses. Sc
 bootstrap intervals.
 """
 
+import common.installation  # noqa: F401
+
 import sys
 
 import numpy as np

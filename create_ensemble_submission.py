@@ -7,6 +7,8 @@ Checked against test.csv and sample_submission.csv. A JSON with the same name is
 members and their hashes, method, weights, agreement, counts per class, score where test labels are known.
 """
 
+import common.installation  # noqa: F401
+
 import argparse
 import math
 import sys

@@ -1,0 +1,73 @@
+"""What is installed here, and whether it will do: told in one line, before an import fails.
+
+Also Python 3.6 must be able to read this file and common/__init__.py.
+"""
+
+import os
+import re
+import sys
+
+REQUIREMENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "requirements.txt")
+OLDEST_PYTHON = (3, 11)
+
+
+def require(*packages):
+    """End the process with one line and exit code 2 where Python or a package is missing, too old or too new."""
+    _end(_python_problem() or _package_problem(packages))
+
+
+def require_docstrings(package):
+    """End the process with one line and exit code 2 under `python -OO`, which strips what this package reads."""
+    if sys.flags.optimize > 1:
+        _end(f"{package} does not work under python -OO or PYTHONOPTIMIZE=2; python -O does")
+
+
+def _end(problem):
+    if problem:
+        if os.environ.get("RANK", "0") == "0":  # one line, not one per process of a torchrun
+            print("error: " + problem, file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _python_problem():
+    if sys.version_info[:2] >= OLDEST_PYTHON:
+        return None
+    found = "{}.{}".format(*sys.version_info[:2])
+    return f"Python {found} runs this, 3.11 or newer is needed: make setup PYTHON=python3.12, then .venv/bin/python"
+
+
+def _package_problem(packages):
+    from importlib import metadata  # Python 3.7 has no such module
+
+    ranges = read_ranges()
+    for package in packages:
+        try:
+            installed = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return f"{package} is not installed: python -m pip install -r requirements.txt"
+        if not fits(installed, ranges[package]):
+            needed = f"{package}{ranges[package]}"
+            return f"{package} {installed} is installed, {needed} is needed: python -m pip install -r requirements.txt"
+    return None
+
+
+def read_ranges(path=REQUIREMENTS):
+    """requirements.txt: package -> what follows its name, such as `>=5.0,<6`."""
+    with open(path, encoding="utf-8") as file:
+        lines = [line.split("#")[0].strip() for line in file]
+    return dict(re.match(r"([\w-]+)(.*)", line).groups() for line in lines if line)
+
+
+def fits(version, wanted):
+    """Whether a version lies in a range of `>=` and `<`; `2.13.0a0+nv25` and `2.13.0+cpu` count as 2.13.0."""
+    checks = {">=": lambda a, b: a >= b, "<": lambda a, b: a < b}
+    parts = [re.match(r"(>=|<)([\d.]+)$", part.strip()).groups() for part in wanted.split(",") if part.strip()]
+    return all(checks[sign](_numbers(version), _numbers(bound)) for sign, bound in parts)
+
+
+def _numbers(version):
+    """`2.13.0a0+cpu` -> [2, 13, 0]; as many as there are, without the zeros at the end: 5.0 is 5."""
+    numbers = [int(part) for part in re.match(r"\d+(\.\d+)*", version).group().split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers
