@@ -2,18 +2,22 @@
 
     python train.py --model gbert-base             # 10kGNAD from the hub
     python train.py --model starter --data sample  # offline, a minute
+    python train.py --model tfidf                  # without a neural network, in seconds
     torchrun --nproc-per-node 2 train.py --model gbert-large --run-name large
 
 Everything of a run lands in runs/<run>/; the same command again continues an interrupted run. With torchrun several
 GPUs share each batch, with the result of one but for rounding and dropout.
 """
 
+import os
 import sys
 from argparse import BooleanOptionalAction
+from dataclasses import asdict
 
 from common.cli import Parser, add_data_options, exit_codes, number
-from common.runs import run_folder
+from common.runs import open_run, run_folder
 from common.training.options import add_training_options
+from common.training.registry import TFIDF
 from common.training.sources import find_source
 
 
@@ -25,7 +29,7 @@ def parse_arguments(argv):
         "--model",
         default="gbert-base",
         metavar="NAME_OR_FOLDER",
-        help="short name (see README), hub id, or local folder",
+        help="short name (see README), hub id, or local folder; tfidf: words and letters, no neural network",
     )
     group.add_argument("--seed", type=number(int, 0, 2**31), default=0, metavar="N", help="draws head, order, dropout")
     group.add_argument(
@@ -47,13 +51,18 @@ def parse_arguments(argv):
 def main(argv=None):
     """Train one model and write its run folder; returns the exit code."""
     arguments = parse_arguments(argv)
+    if arguments.model == TFIDF:
+        return train_tfidf(arguments)
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.files import read_json
+    from common.tfidf.run import compute_baseline
     from common.training.devices import close_device, open_device
-    from common.training.inputs import choose_rows, prepare_inputs, validation_part
+    from common.training.inputs import prepare_inputs, validation_part
     from common.training.processes import enter_run
-    from common.training.run import fine_tune, summary_lines
+    from common.training.rows import choose_rows
+    from common.training.run import fine_tune
+    from common.training.summary import summary_lines
 
     device = open_device(arguments.device, arguments.precision)
     print_line = device.print_line
@@ -73,11 +82,47 @@ def main(argv=None):
         print_line(f"training {arguments.model} on {len(train_rows):,} rows ({device.name}, {device.precision})")
         print_line(f"run {folder}; interrupted, the same command goes on")
         held_out = validation_part(inputs, valid_rows)
-        results = fine_tune(folder, inputs, arguments.seed, train_rows, held_out, device, arguments, print_line)
+        baseline = None
+        if device.main:
+            frame = held_out[0] if held_out else None
+            baseline = compute_baseline(
+                inputs.dataset, inputs.train_labels, train_rows, frame, inputs.recipe.class_weights
+            )
+        results = fine_tune(
+            folder, inputs, arguments.seed, train_rows, held_out, device, arguments, print_line, baseline
+        )
     close_device(device)
 
     for line in summary_lines(folder, results):
         print_line(line)
+    return 0
+
+
+def train_tfidf(arguments):
+    """The same for the model that needs no torch; of a torchrun's processes the first one trains."""
+    from common.files import read_json
+    from common.tfidf.run import fit_tfidf
+    from common.training.recipe import tfidf_recipe
+    from common.training.rows import choose_rows, load_task, validation_frame
+    from common.training.summary import summary_lines
+
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    recipe = tfidf_recipe(arguments)
+    task = load_task(arguments, print)
+    train_rows, valid_rows = choose_rows(task.dataset, recipe)
+    folder = run_folder(arguments.run or f"{task.dataset.name}-{TFIDF}-seed{arguments.seed}")
+    config = {"script": "train.py", "seed": arguments.seed, "model": {"name": TFIDF}, **task.config}
+    if open_run(folder, config | {"recipe": asdict(recipe)}, arguments.overwrite):
+        print(f"run {folder} is complete; --overwrite trains it again")
+        results = read_json(folder / "results.json")
+    else:
+        print(f"training {TFIDF} on {len(train_rows):,} rows; run {folder}")
+        held_out = validation_frame(task.dataset, valid_rows)
+        results = fit_tfidf(
+            folder, task.dataset, task.train_labels, train_rows, held_out, recipe.class_weights, arguments.seed
+        )
+    print("\n".join(summary_lines(folder, results)))
     return 0
 
 

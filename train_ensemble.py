@@ -17,6 +17,7 @@ from common.cli import Parser, UserError, add_data_options, exit_codes, number
 from common.interrupts import Interrupted
 from common.runs import open_run, run_folder
 from common.training.options import add_training_options
+from common.training.registry import TFIDF
 from common.training.sources import find_source
 
 
@@ -30,7 +31,7 @@ def parse_arguments(argv):
         type=model_list,
         default="gbert-base",
         metavar="NAME,...",
-        help="encoders: short names, hub ids or folders, separated by commas",
+        help="encoders: short names, hub ids or folders, separated by commas; tfidf joins as one member",
     )
     group.add_argument(
         "--seeds", type=seed_list, default="5", metavar="N_OR_LIST", help="how many (0 to N-1), or which: 3,7,11"
@@ -82,6 +83,7 @@ def main(argv=None):
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.files import read_json
+    from common.tfidf.run import fit_tfidf
     from common.training.devices import close_device, open_device
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
     from common.training.inputs import prepare_inputs
@@ -135,13 +137,19 @@ def main(argv=None):
         alone.print_line(
             f"{place_in_all} {member.name}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})"
         )
+        held_out = member.held_out(each)
         try:
+            if member.model == TFIDF:
+                frame = held_out[0] if held_out else None
+                labels, weights = each.train_labels, each.recipe.class_weights
+                fit_tfidf(place, each.dataset, labels, member.train_rows, frame, weights, member.seed)
+                continue
             fine_tune(
                 place,
                 each,
                 member.seed,
                 member.train_rows,
-                member.held_out(each),
+                held_out,
                 alone,
                 arguments,
                 print_line=lambda line, prefix=prefix: alone.print_line(prefix + line),

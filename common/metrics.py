@@ -5,7 +5,7 @@ import math
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from common.classes import class_numbers
+from common.classes import class_numbers, most_probable
 
 
 def score(labels, predicted, classes):
@@ -49,6 +49,12 @@ def wilson_interval(share, rows, z=1.959964):
     scale = 1 + z * z / rows
     low, high = (centre - spread) / scale, (centre + spread) / scale
     return [max(0.0, min(low, share)), min(1.0, max(high, share))]  # rounding must not shut out a share of 0 or 1
+
+
+def score_probabilities(labels, probabilities, classes):
+    """The scores of the most probable classes (see `score`), and the "loss"; probabilities [rows, classes]."""
+    scores = score(labels, most_probable(probabilities, classes), classes)
+    return scores | {"loss": cross_entropy(labels, probabilities, classes)}
 
 
 def cross_entropy(labels, probabilities, classes):

@@ -12,12 +12,14 @@ from common.classes import class_numbers
 from common.cli import wrap
 from common.data import Dataset, assign_folds
 from common.files import write_json
-from common.metrics import cross_entropy, score
+from common.metrics import score_probabilities
 from common.plots import draw_ensemble_curve, draw_learning_curves
 from common.predictions import OOF, TEST, VALID, Predictions, mean_probabilities, read_predictions, write_predictions
 from common.runs import environment, read_metrics
-from common.training.inputs import Inputs, choose_rows, fold_part, thin, validation_part
-from common.training.run import score_lines
+from common.training.inputs import Inputs, fold_part, validation_part
+from common.training.registry import TFIDF
+from common.training.rows import choose_rows, thin
+from common.training.summary import score_lines
 from common.training.tokens import Encoded
 
 SUBSETS = 200  # random subsets of each size for the curve, where there are more
@@ -47,7 +49,7 @@ def plan_members(inputs: dict[str, Inputs], seeds: list[int], folds: int | None)
         # Two local folders may have the same last name
         prefix = short[position] if short.count(short[position]) == 1 else f"{short[position]}-{position + 1}"
         parts = _parts(each, folds)
-        for seed in seeds:
+        for seed in seeds[:1] if model == TFIDF else seeds:  # its seeds differ in a row of a thousand
             for fold, train_rows, valid_rows in parts:
                 name = f"{prefix}-seed{seed}" + ("" if fold is None else f"-fold{fold}")
                 members.append(Member(name, model, seed, fold, train_rows, valid_rows))
@@ -83,9 +85,9 @@ def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> di
         write_predictions(folder / TEST, combined)
         results["test"] = _scores(combined) if combined.labels is not None else None
 
-    draw_learning_curves(
-        folder / "learning_curves.png", {member.name: read_metrics(path) for member, path in folders.items()}
-    )
+    metrics = {member.name: read_metrics(folders[member]) for member in members if member.model != TFIDF}
+    if metrics:
+        draw_learning_curves(folder / "learning_curves.png", metrics)
     if validated and len(voters) > 1:
         draw_ensemble_curve(folder / "ensemble_curve.png", results)
     write_json(folder / "environment.json", environment())
@@ -117,8 +119,7 @@ def _average(votes):
 
 
 def _scores(predictions):
-    scores = score(predictions.labels, predictions.predicted, predictions.classes)
-    return scores | {"loss": cross_entropy(predictions.labels, predictions.probabilities, predictions.classes)}
+    return score_probabilities(predictions.labels, predictions.probabilities, predictions.classes)
 
 
 def _spread(voters, votes, combined):
@@ -182,6 +183,6 @@ def ensemble_lines(folder: Path, results: dict) -> list[str]:
             f"gain   {results['gain']:+.2%} over the mean single model; "
             f"two differ on {results['disagreement']:.1%} of the rows"
         )
-    pictures = ", ".join(path.name for path in sorted(Path(folder).glob("*.png")))
-    lines.append(f"files  {folder}: results.json, {pictures}, predictions/, members/")
+    pictures = "".join(f"{path.name}, " for path in sorted(Path(folder).glob("*.png")))
+    lines.append(f"files  {folder}: results.json, {pictures}predictions/, members/")
     return [wrap(line) for line in lines]

@@ -44,6 +44,21 @@ class Recipe:
     max_steps: int | None = None
 
 
+@dataclass(frozen=True)
+class TfidfRecipe:
+    """What decides the result of `tfidf`: of the options, those that it can follow."""
+
+    class_weights: str
+    valid_fraction: float
+    split_seed: int
+    max_train_rows: int | None
+
+
+def tfidf_recipe(arguments: Namespace) -> TfidfRecipe:
+    """The recipe of `tfidf` that the options ask for."""
+    return TfidfRecipe(*(getattr(arguments, field.name) for field in fields(TfidfRecipe)))
+
+
 def resolve_recipe(arguments: Namespace, identity: dict) -> Recipe:
     """The recipe that the options ask for; where they say nothing, the encoder's own defaults or those of its size.
 

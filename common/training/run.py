@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.classes import most_probable
-from common.cli import wrap
 from common.files import replace, share, write_json, writing
-from common.metrics import cross_entropy, score
+from common.metrics import score_probabilities
 from common.plots import draw_learning_curves
 from common.predictions import TEST, VALID, Predictions, write_predictions
 from common.runs import append_metrics, cut_metrics, environment, read_metrics
@@ -42,12 +41,13 @@ def fine_tune(
     device: Device,
     arguments: Namespace,
     print_line: Callable[[str], None],
+    baseline: dict | None = None,
 ) -> dict:
     """Train one model in an opened run folder and write all its files; returns results.json's content.
 
     `train_rows` are positions in train.csv. `held_out` is the frame and the tokens of the rows to validate on, or
-    None. `arguments` are those of add_training_options. Every process of a torchrun calls this; the main one writes
-    and prints.
+    None. `arguments` are those of add_training_options. `baseline` is written into results.json. Every process of a
+    torchrun calls this; the main one writes and prints.
     """
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
@@ -81,7 +81,7 @@ def fine_tune(
         probabilities = predict(model, encoded, device, recipe, "validate")
         if line := _stuck_line(most_probable(probabilities, dataset.classes), frame["label"].to_numpy()):
             print_line(line)
-        scores = _score(frame["label"], probabilities, dataset.classes)
+        scores = score_probabilities(frame["label"], probabilities, dataset.classes)
         return {f"valid_{name}": scores[name] for name in ("loss", "accuracy", "macro_f1")}
 
     def log(record):
@@ -105,6 +105,7 @@ def fine_tune(
         test = _predict_file(folder / TEST, model, dataset.test, inputs.encoded["test"], inputs, device)
         results["test"] = test or None
     results |= {
+        "baseline": baseline,
         "train_rows": len(train_rows),
         "kept_epoch": outcome.kept_epoch,
         "selected_on_validation": recipe.keep == "best",
@@ -142,13 +143,7 @@ def _predict_file(
     labels = frame["label"].to_numpy() if "label" in frame else None
     if device.main:
         write_predictions(path, Predictions(frame["id"].to_numpy(), classes, probabilities, labels))
-    return {} if labels is None else _score(labels, probabilities, classes)
-
-
-def _score(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict:
-    """The scores of common/metrics.py, and the loss."""
-    scores = score(labels, most_probable(probabilities, classes), classes)
-    return scores | {"loss": cross_entropy(labels, probabilities, classes)}
+    return {} if labels is None else score_probabilities(labels, probabilities, classes)
 
 
 def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -197,26 +192,3 @@ def _epoch_line(record: dict, epochs: int) -> str:
             f"  macro-F1 {record['valid_macro_f1']:.2%}"
         )
     return line + f"  {record['seconds']:.0f} s"
-
-
-def summary_lines(folder: Path, results: dict) -> list[str]:
-    """The lines that a script ends with: scores with intervals, and where the files are."""
-    lines = score_lines(results)
-    if results["selected_on_validation"]:
-        lines.append(f"       epoch {results['kept_epoch']} was chosen on the validation rows: expect less elsewhere")
-    lines.append(f"speed  {results['tokens_per_second']:,.0f} tokens/s, {results['seconds']:.0f} s of training")
-    lines.append(f"files  {folder}: results.json, learning_curves.png, predictions/, model/")
-    return [wrap(line) for line in lines]
-
-
-def score_lines(results: dict) -> list[str]:
-    """A line for the validation rows and one for the test rows, where they have labels."""
-    lines = []
-    for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):
-        if name and scores:
-            low, high = scores["accuracy_interval"]
-            lines.append(
-                f"{name:<6} accuracy {scores['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}, "
-                f"{scores['rows']:,} rows)  macro-F1 {scores['macro_f1']:.2%}"
-            )
-    return lines

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import UserError
-from common.training.registry import MODELS
+from common.training.registry import MODELS, TFIDF
 
 PEFT_ADAPTER = (
     "holds a PEFT adapter, not an encoder; merge it first: load it with peft, call merge_and_unload(), and save that "
     "model and its tokenizer with save_pretrained(folder)"
 )
 
+BUILT = ("tiny", TFIDF)  # from the training texts, not from a checkpoint
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where an encoder comes from: a hub id (with revision), a local folder, or `tiny`, which is built."""
+    """Where a model comes from: a hub id (with revision), a local folder; `tiny` and `tfidf` are built."""
 
     name: str
     location: str
@@ -25,20 +27,20 @@ class Source:
     def folder(self) -> Path | None:
         """The local folder, or None where the encoder is on the hub or built."""
         path = Path(self.location)
-        return path if self.location != "tiny" and path.is_dir() else None
+        return path if self.location not in BUILT and path.is_dir() else None
 
 
 def find_source(name: str) -> Source:
     """Resolve a short name, a hub id or a local folder. Raises UserError for what can be none of them."""
-    if name == "tiny":
-        return Source(name, "tiny")
+    if name in BUILT:
+        return Source(name, name)
     if name in MODELS:
         return Source(name, MODELS[name].hub_id, MODELS[name].revision)
     path = Path(name)
     if name and path.is_dir():
         _check_folder(path)
         return Source(path.resolve().name, str(path))
-    known = [*MODELS, "tiny"]
+    known = [*MODELS, *BUILT]
     if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
         near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""

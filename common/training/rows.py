@@ -1,0 +1,89 @@
+"""Which rows train and which validate, and with which labels. No torch: every kind of model learns from these."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.classes import class_numbers
+from common.corrections import apply_corrections, flagged_ids
+from common.data import Dataset, load_dataset, split_validation
+from common.files import sha256
+from common.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is learnt: the dataset, and the labels that its rows train with."""
+
+    dataset: Dataset
+    train_labels: np.ndarray  # [rows of train.csv] class numbers, corrected; -1: left out of training
+    config: dict  # its part of config.json
+
+
+def load_task(arguments: Namespace, print_line: Callable[[str], None]) -> Task:
+    """Read the dataset and the corrections that the options name. Raises UserError for what users can mend."""
+    columns = {key: getattr(arguments, key) for key in ("text_column", "label_column", "id_column")}
+    dataset = load_dataset(arguments.data, **columns)
+    train_labels, changes = corrected_labels(dataset, arguments)
+    if changes:
+        print_line(f"{changes['file']}: " + ", ".join(f"{n} {what}" for what, n in changes["counts"].items()))
+    data = {
+        "name": dataset.name,
+        "folder": str(dataset.folder.resolve()),
+        **columns,
+        "fingerprint": dataset.fingerprint,
+        "corrections": changes,
+    }
+    return Task(dataset, train_labels, {"data": data, "classes": dataset.classes})
+
+
+def corrected_labels(dataset: Dataset, arguments: Namespace) -> tuple[np.ndarray, dict | None]:
+    """The class number that each row of train.csv trains with, -1 for none; and what changed them, for config.json.
+
+    Corrections touch the training side alone: rows that validate keep the labels that they were given.
+    """
+    label_of = dict(zip(dataset.train["id"], dataset.train["label"], strict=True))
+    changes = None
+    if arguments.corrections:
+        corrected, counts = apply_corrections(dataset.train, arguments.corrections, dataset.classes)
+        label_of = dict(zip(corrected["id"], corrected["label"], strict=True))
+        changes = {"file": Path(arguments.corrections).name, "sha256": sha256(arguments.corrections), "counts": counts}
+    if arguments.auto_exclude:
+        excluded = flagged_ids(arguments.auto_exclude, label_of)
+        label_of = {row_id: label for row_id, label in label_of.items() if row_id not in excluded}
+        changes = {
+            "file": Path(arguments.auto_exclude).name,
+            "sha256": sha256(arguments.auto_exclude),
+            "counts": {"excluded": len(excluded)},
+        }
+    ids = dataset.train["id"]
+    trains = ids.isin(label_of.keys()).to_numpy()
+    numbers = np.full(len(ids), -1, dtype=np.int64)
+    numbers[trains] = class_numbers((label_of[row_id] for row_id in ids[trains]), dataset.classes)
+    return numbers, changes
+
+
+def choose_rows(dataset: Dataset, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """The positions in train.csv that train and that validate: a seeded split, thinned by max_train_rows."""
+    fraction = 0 if dataset.valid is not None else recipe.valid_fraction
+    train_rows, valid_rows = split_validation(dataset.train, fraction, recipe.split_seed)
+    return thin(train_rows, recipe), valid_rows
+
+
+def thin(rows: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """A random part of `rows`, in order, where the recipe limits them."""
+    if not recipe.max_train_rows or recipe.max_train_rows >= len(rows):
+        return rows
+    order = np.random.default_rng(recipe.split_seed).permutation(len(rows))
+    return np.sort(rows[order[: recipe.max_train_rows]])
+
+
+def validation_frame(dataset: Dataset, valid_rows: np.ndarray) -> pd.DataFrame | None:
+    """The rows to validate on: those of valid.csv, else the given ones of train.csv, else None."""
+    if dataset.valid is not None:
+        return dataset.valid
+    return dataset.train.iloc[valid_rows] if len(valid_rows) else None
