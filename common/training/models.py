@@ -79,33 +79,33 @@ def unshared_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 
 def _settle_head(model, report, known, classes, print_line):
-    """A head that came with the checkpoint: its rows in the order of `classes`, or drawn anew for other classes."""
+    """Where the last layer came with the checkpoint: its rows in the order of `classes`, or drawn anew.
+
+    By position, a row would stand for another class than it was trained for.
+    """
     new = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
-    own = {name for name in head_parameters(model) if "pooler." not in name}
-    if own <= new:
+    name, layer = _output_layer(model)
+    if f"{name}.weight" in new:
         return
-    if sorted(known) == sorted(classes) and not own & new:
+    if sorted(known) == sorted(classes):
         order = torch.tensor([known.index(name) for name in classes])
-        for parameter in _output_layer(model).parameters():
+        for parameter in layer.parameters():
             parameter.data = parameter.data[order].clone()
-        print_line("the checkpoint's classification head is kept: it was trained for these classes")
+        print_line("the checkpoint was trained for these classes: its classification head is kept")
         return
-    head = {id(parameter) for name, parameter in model.named_parameters() if name in own}
-    for module in model.modules():
-        parameters = list(module.parameters(recurse=False))
-        if head & set(map(id, parameters)):
-            for parameter in parameters:
-                parameter._is_hf_initialized = False  # transformers would leave it as it is
-            model._init_weights(module)
-    print_line(
-        f"the checkpoint's classification head is for other classes ({', '.join(known[:3])}, ...): a fresh one is drawn"
-    )
+    for parameter in layer.parameters():
+        parameter._is_hf_initialized = False  # transformers would leave it as it is
+    model._init_weights(layer)
+    print_line(f"the checkpoint was trained for other classes ({', '.join(known[:3])}, ...): its head is drawn anew")
 
 
 def _output_layer(model):
-    """The layer that gives the logits: the last one as wide as there are classes."""
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    return [layer for layer in linear if layer.out_features == model.config.num_labels][-1]
+    """The name and the module of the layer that gives the logits: the last one as wide as there are classes."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module.out_features == model.config.num_labels
+    ][-1]
 
 
 def _dropout_settings(config, dropout, attention_dropout):

@@ -38,8 +38,12 @@ MODELS = {
     "dbmdz-bert-german-cased": Spec("dbmdz/bert-base-german-cased", "MIT"),
     "distilbert-german": Spec("distilbert/distilbert-base-german-cased", "Apache-2.0"),
     "xlm-roberta-base": Spec("FacebookAI/xlm-roberta-base", "MIT"),
+    # DeBERTa-v2, slower than BERT of the same size, often more accurate
+    "geberta-base": Spec("ikim-uk-essen/geberta-base", "MIT"),
+    "geberta-large": Spec("ikim-uk-essen/geberta-large", "MIT"),
     "gerturax-3": Spec("gerturax/gerturax-3", "Apache-2.0"),
     "eurobert-210m": Spec("EuroBERT/EuroBERT-210m", "Apache-2.0"),
+    "mmbert-base": Spec("jhu-clsp/mmBERT-base", "MIT"),
     "moderngbert-134m": Spec("LSX-UniWue/ModernGBERT_134M", "RAIL-M, research only"),
     "moderngbert-1b": Spec("LSX-UniWue/ModernGBERT_1B", "RAIL-M, research only"),
 }

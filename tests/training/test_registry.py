@@ -1,0 +1,91 @@
+"""Every short name, on a small copy of its repository: from the hub, again offline, and its saved model by pipeline."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import pipeline
+
+from common.data import load_dataset
+from common.predictions import read_predictions
+from common.training.registry import MODELS
+from tests.fake_hub import commit, serve
+from tests.hub_layouts import LAYOUTS, save_layout
+from tests.test_hub import CALLS
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = [name for name in MODELS if name != "starter"]
+QUICK = ("gbert-base", "gottbert-base", "geberta-base", "mmbert-base")  # each has another tokenizer and weight format
+
+
+def train_all(names, place, data, url, prefix):
+    """Train each encoder for a few steps, in one process; {name: [exit code, stderr, seconds]}."""
+    options = ["--data", str(data), "--max-length", "64", "--long-texts", "head", "--max-steps", "3", "--device", "cpu"]
+    lines = [["--model", name, "--run", f"{prefix}-{name}", *options] for name in names]
+    environment = os.environ | {"HF_HOME": str(place / "cache"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"} if url else {}
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS, json.dumps(lines)],
+        cwd=place,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    answers = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[")]
+    assert len(answers) == len(names), done.stderr
+    return dict(zip(names, answers, strict=True))
+
+
+def train_twice(names, place, data):
+    texts = list(load_dataset(data).train["text"])
+    for name in names:
+        save_layout(MODELS[name].hub_id, place / "hub/models" / MODELS[name].hub_id, texts)
+    with serve(place / "hub") as hub:
+        online = train_all(names, place, data, hub.url, "online")
+    return place, online, train_all(names, place, data, None, "offline")
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory, small_data):
+    return train_twice(QUICK, tmp_path_factory.mktemp("some"), small_data)
+
+
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory, small_data):
+    return train_twice([name for name in NAMES if name not in QUICK], tmp_path_factory.mktemp("rest"), small_data)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_from_the_hub_offline_and_by_pipeline(name, some, small_data):
+    check(name, *some, small_data)
+
+
+@pytest.mark.slow  # 14 more encoders, two runs each: a minute
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in QUICK])
+def test_the_other_short_names_too(name, rest, small_data):
+    check(name, *rest, small_data)
+
+
+def check(name, place, online, offline, data):
+    assert online[name][:2] == offline[name][:2] == [0, ""]
+    run, again = place / "runs" / f"online-{name}", place / "runs" / f"offline-{name}"
+    hub_id = MODELS[name].hub_id
+    weights = "safetensors" if "model.safetensors" in LAYOUTS[hub_id].weights else "pickle"
+    identity = {"name": name, "location": hub_id, "revision": commit(hub_id), "weights": weights}
+    assert json.loads((run / "config.json").read_text())["model"] == identity
+    assert (again / "predictions/test.csv").read_bytes() == (run / "predictions/test.csv").read_bytes()
+    assert "model_type" in json.loads((run / "model/config.json").read_text())
+    classify = pipeline("text-classification", model=str(run / "model"), device="cpu")
+    answers = classify(list(load_dataset(data).test["text"]), top_k=None, truncation=True, max_length=64)
+    reloaded = [[entry["score"] for entry in sorted(row, key=lambda entry: entry["label"])] for row in answers]
+    written = read_predictions(run / "predictions/test.csv").probabilities
+    assert np.abs(np.array(reloaded) - written).max() < 1e-5
+
+
+def test_every_short_name_has_a_layout():
+    assert {MODELS[name].hub_id for name in NAMES} == LAYOUTS.keys()
