@@ -10,7 +10,6 @@ Prints a Markdown table, and writes the figures and a picture of them.
 """
 
 import contextlib
-import functools
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -140,8 +139,7 @@ def measure(work, device, rung, batch_size):
         torch.set_float32_matmul_precision("high" if rung.tf32 else "highest")
     without = contextlib.ExitStack()
     if rung.whole_last_layer:
-        whole_layer = functools.partial(_whole_layer, mode=rung.mode)
-        without.enter_context(mock.patch.object(common.training.forward, "_first_token_layer", whole_layer))
+        without.enter_context(mock.patch.object(common.training.forward, "_first_token_layer", _whole_layer))
     if not rung.word_dropout:
         without.enter_context(mock.patch.object(common.training.step, "use_word_dropout", lambda model: None))
     reset_peak_memory(device)
@@ -166,12 +164,11 @@ def make_step(rung, model, work, recipe, device):
     return step
 
 
-def _whole_layer(layer, hidden, batch, mode):
-    """In place of the closed form: the layer for all tokens, of which the first of each text is taken."""
-    segments = {"runs": common.training.forward._runs(batch)}
-    if mode == "varlen":
-        segments = {"starts": batch.starts, "longest": max(batch.lengths)}
-    return layer(hidden[None], None, **segments)[0, batch.starts[:-1].long()]
+def _whole_layer(layer, hidden, batch, attend, segments):
+    """In place of one query a text: the layer for all tokens, of which the first of each text is taken."""
+    forward = common.training.forward
+    whole = forward._layer(layer, hidden, attend, segments, forward._project, forward._finish)
+    return whole.index_select(0, batch.starts[:-1])
 
 
 def table(runs):

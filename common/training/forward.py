@@ -1,182 +1,147 @@
-"""The forward pass: packed (no padding at all) where the architecture allows, padded otherwise.
+"""The forward pass: packed (linear layers see no padding) where the architecture allows, padded otherwise.
 
-Packed, the tokens of all texts of a batch stand in one row: linear layers waste nothing on padding, and attention
-works text by text, by the variable-length kernel on GPUs that have it, by one call per length elsewhere. BERT-like
-classifiers read the first token alone, so the last layer is computed for that token only.
+Packed, the tokens of all texts of a batch form one row. Linear layers waste nothing on padding, and attention works
+text by text: by the variable-length kernel on GPUs that have it, in a rectangle on other GPUs, by one call per length
+on CPUs. BERT-like classifiers read the first token alone, so the last layer is computed for that token only.
 """
 
-from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch.nn import functional
-from transformers import AttentionInterface
+from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from common.training.architectures import PADDING_MATTERS, POSITIONS_AFTER_PADDING
+from common.training.attention import Packed, choose_attention, find_runs, has_varlen_kernel
 from common.training.pooling import encoder_layers
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch before 2.10
-    varlen_attn = None
 
+def choose_mode(model, device) -> str:
+    """How batches of this model are computed on this Device.
 
-@dataclass(frozen=True)
-class Packed:
-    """A batch of texts, one after another."""
-
-    ids: torch.Tensor  # [tokens] int64
-    places: torch.Tensor  # [tokens] int64, the position of each token in its text
-    starts: torch.Tensor  # [texts + 1] int32, where each text begins; the last entry is the number of tokens
-    lengths: tuple[int, ...]  # [texts], the same on the host
-
-
-def choose_mode(model, device):
-    """How batches of this model are computed on this Device: "varlen", "packed" or "padded".
-
-    The variable-length kernel needs CUDA, compute capability 8.0 and bf16; attention dropout rules it out.
+    "varlen", "rectangle" and "packed" are packed and differ in their attention: the variable-length kernel of modern
+    GPUs, a masked rectangle, one call per length on CPUs. "padded" is the architecture's own forward pass.
+    The kernel needs CUDA, compute capability 8.0, bf16, no attention dropout, and heads of a size that it has.
     """
     if encoder_layers(model) is None:
         return "padded"
     if device.device.type == "cpu":
         return "packed"
-    fitting = device.device.type == "cuda" and device.precision == "bf16"
-    if fitting and not model.config.attention_probs_dropout_prob and _has_varlen_kernel(device.device):
+    config = model.config
+    head_size = config.hidden_size // config.num_attention_heads
+    fitting = device.device.type == "cuda" and device.precision == "bf16" and head_size % 8 == 0 and head_size <= 256
+    if fitting and not config.attention_probs_dropout_prob and has_varlen_kernel(device.device):
         return "varlen"
-    return "padded"
+    return "rectangle"
 
 
-@cache
-def _has_varlen_kernel(device):
-    """Whether the kernel runs here: builds and GPUs differ, and one small call tells."""
-    if varlen_attn is None or torch.cuda.get_device_capability(device) < (8, 0):
-        return False
-    row = torch.ones(8, 1, 64, device=device, dtype=torch.bfloat16)
-    starts = torch.tensor([0, 3, 8], device=device, dtype=torch.int32)
-    try:
-        return bool(varlen_attn(row, row, row, starts, starts, 5, 5).isfinite().all())
-    except (RuntimeError, NotImplementedError):
-        return False
+def compile_layers(model) -> None:
+    """Compile what the layers compute. BERT-like layers share one graph before attention and one after it.
+
+    Attention stays outside: so the graphs depend on the number of tokens alone, not on the texts, and are few.
+    """
+    if encoder_layers(model) is None:
+        model.compile(dynamic=True)
+    else:
+        model.layer_parts = torch.compile(_project, dynamic=True), torch.compile(_finish, dynamic=True)
 
 
-def compile_layers(model):
-    """Compile every encoder layer by itself, in place: the layers share one compiled graph, compiling stays short."""
-    for layer in encoder_layers(model) or [model]:
-        layer.compile(dynamic=True)
-
-
-def compute_logits(model, batch, mode):
+def compute_logits(model, batch: Packed, mode: str) -> torch.Tensor:
     """Logits [texts, classes] of a packed batch, in the given mode (see `choose_mode`)."""
     if mode == "padded" and model.config.model_type in PADDING_MATTERS:
         return torch.cat([model(input_ids=ids).logits for ids in _rectangles(batch)])
     if mode == "padded":
         return _padded_logits(model, batch)
-    _register_attention()
-    model.config._attn_implementation = "text_by_text"
     base = model.base_model
     offset = base.embeddings.padding_idx + 1 if base.config.model_type in POSITIONS_AFTER_PADDING else 0
     hidden = base.embeddings(input_ids=batch.ids[None], position_ids=batch.places[None] + offset)  # [1, tokens, h]
     if hasattr(base, "embeddings_project"):
         hidden = base.embeddings_project(hidden)
+    hidden = hidden.squeeze(0)
+    attend, segments = choose_attention(batch, mode, hidden.dtype)
     *layers, last = encoder_layers(model)
-    segments = {"starts": batch.starts, "longest": max(batch.lengths)} if mode == "varlen" else {"runs": _runs(batch)}
     for layer in layers:
-        hidden = layer(hidden, None, **segments)
-    summary = _mean_pooling_layer if getattr(model.config, "mean_pooling_layer", False) else _first_token_layer
-    first = summary(last, hidden[0], batch)[:, None]  # [texts, 1, h]
+        hidden = _run(model, layer, hidden, attend, segments)
+    if getattr(model.config, "mean_pooling_layer", False):
+        summary = _mean_pooling_layer(last, hidden, batch)
+    else:
+        summary = _first_token_layer(last, hidden, batch, attend, segments)
     if getattr(base, "pooler", None) is not None:
-        return model.classifier(model.dropout(base.pooler(first)))
-    return model.classifier(first)
+        return model.classifier(model.dropout(base.pooler(summary[:, None])))
+    return model.classifier(summary[:, None])  # both read the first of [texts, 1, h]
 
 
-def _first_token_layer(layer, hidden, batch):
+def _run(model, layer, *inputs):
+    """`_layer`, its parts compiled where `compile_layers` was called, recomputed in the backward pass where wanted."""
+    inputs = layer, *inputs, *getattr(model, "layer_parts", (_project, _finish))
+    if layer.gradient_checkpointing and layer.training:
+        return checkpoint(_layer, *inputs, use_reentrant=False)
+    return _layer(*inputs)
+
+
+def _layer(layer, hidden, attend, segments, project, finish):
+    """The encoder layer: hidden [tokens, h] -> [tokens, h]."""
+    attention = layer.attention.self
+    projected = project(hidden, attention.query, attention.key, attention.value)
+    return finish(layer, attend(attention, None, projected, **segments), hidden)
+
+
+def _first_token_layer(layer, hidden, batch, attend, segments):
     """The encoder layer's output for the first token of each text: hidden [tokens, h] -> [texts, h]."""
     attention = layer.attention.self
-    texts, heads, size = len(batch.lengths), attention.num_attention_heads, attention.attention_head_size
-    first = hidden[batch.starts[:-1].long()]  # [texts, h]
-    query = attention.query(first).view(texts, heads, size)
-    key = attention.key(hidden).view(-1, heads, size)
-    value = attention.value(hidden).view(-1, heads, size)
-    owner = torch.repeat_interleave(
-        torch.arange(texts, device=hidden.device), batch.starts.diff().long(), output_size=len(hidden)
+    first = hidden.index_select(0, batch.starts[:-1])  # [texts, h]
+    query = _project(first, attention.query)
+    return _finish(layer, attend(attention, query, _project(hidden, attention.key, attention.value), **segments), first)
+
+
+def _project(hidden, *layers):
+    """Several linear layers in one product: hidden [tokens, h] -> [tokens, layers x h]."""
+    return functional.linear(
+        hidden, torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
     )
-    scores = (query[owner] * key).sum(-1).float() * attention.scaling  # [tokens, heads]
-    # A softmax over each text's tokens; the maximum is subtracted for range and has no gradient.
-    top = torch.full((texts, heads), -torch.inf, device=hidden.device).scatter_reduce(
-        0, owner[:, None].expand(-1, heads), scores.detach(), "amax"
-    )
-    weights = (scores - top[owner]).exp()
-    total = torch.zeros(texts, heads, device=hidden.device).index_add(0, owner, weights)
-    weights = attention.dropout(weights / total[owner])[..., None]
-    context = torch.zeros(texts, heads, size, device=hidden.device).index_add(0, owner, weights * value.float())
-    attended = layer.attention.output(context.flatten(1).to(value.dtype), first)
-    return layer.feed_forward_chunk(attended)
+
+
+def _finish(layer, context, hidden):
+    """What follows attention in a layer: context and hidden [tokens, h] -> [tokens, h]."""
+    return layer.feed_forward_chunk(layer.attention.output(context, hidden))
 
 
 def _mean_pooling_layer(layer, hidden, batch):
     """The pooling layer (common/training/pooling.py) without its constant matrices: [tokens, h] -> [texts, h]."""
-    starts = batch.starts.long()
-    owner = torch.repeat_interleave(
-        torch.arange(len(batch.lengths), device=hidden.device), starts.diff(), output_size=len(hidden)
-    )
-    total = torch.zeros(len(batch.lengths), hidden.shape[1], device=hidden.device).index_add(0, owner, hidden.float())
-    mean = (total / starts.diff()[:, None]).to(hidden.dtype)
-    return layer.feed_forward_chunk(layer.attention.output(mean, hidden[starts[:-1]]))
-
-
-def _runs(batch):
-    """Neighbouring texts of equal length share an attention call: [(first token, texts, length)]."""
-    runs, position = [], 0
-    for length in batch.lengths:
-        if runs and runs[-1][2] == length:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1, length)
-        else:
-            runs.append((position, 1, length))
-        position += length
-    return runs
+    total = torch.zeros(len(batch.lengths), hidden.shape[1], device=hidden.device)
+    mean = total.index_add(0, batch.owner, hidden.float()) / batch.starts.diff()[:, None]
+    first = hidden.index_select(0, batch.starts[:-1])
+    return _finish(layer, mean.to(hidden.dtype), first)
 
 
 def _rectangles(batch):
-    """The token ids of each run of texts of equal length, [texts, length] each."""
-    return [batch.ids[begin : begin + texts * length].view(texts, length) for begin, texts, length in _runs(batch)]
-
-
-def _text_by_text(
-    module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, runs=None, starts=None, longest=None, **_
-):
-    """Attention within each text of a packed row: [1, heads, tokens, size] each -> [1, tokens, heads, size]."""
-    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))  # [tokens, heads, size]
-    if runs is None:
-        return varlen_attn(query, key, value, starts, starts, longest, longest, scale=scaling)[None], None
-    outputs = []
-    for begin, texts, length in runs:
-        part = slice(begin, begin + texts * length)
-        q, k, v = (x[part].unflatten(0, (texts, length)).transpose(1, 2) for x in (query, key, value))
-        if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            # The CPU's fused kernel is as slow in bf16 as in fp32; plain products take half (benchmarks/speed/packing)
-            output = functional.dropout((q * scaling @ k.transpose(-1, -2)).softmax(-1), dropout).to(v.dtype) @ v
-        else:
-            output = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-        outputs.append(output.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[None], None
-
-
-@cache
-def _register_attention():
-    """Make `text_by_text` known to transformers: at the first batch, importing this changes nothing."""
-    AttentionInterface.register("text_by_text", _text_by_text)
+    """The token ids without padding: one [texts, length] for each run of texts of equal length."""
+    for begin, texts, length in find_runs(batch.lengths):
+        yield batch.ids[begin : begin + texts * length].view(texts, length)
 
 
 def _padded_logits(model, batch):
     """The model's own forward pass on a rectangle [texts, longest]; padding is masked."""
-    texts, longest = len(batch.lengths), max(batch.lengths)
-    ids = torch.full((texts, longest), model.config.pad_token_id or 0, device=batch.ids.device)
-    owner = torch.repeat_interleave(
-        torch.arange(texts, device=ids.device), batch.starts.diff().long(), output_size=len(batch.ids)
-    )
-    ids[owner, batch.places] = batch.ids
-    mask = None
-    if min(batch.lengths) < longest:
-        mask = torch.zeros_like(ids)
-        mask[owner, batch.places] = 1
-    return model(input_ids=ids, attention_mask=mask).logits
+    _register_masked_attention()
+    if model.config._attn_implementation == "sdpa":
+        model.config._attn_implementation = "sdpa_always_masked"
+    shape = len(batch.lengths), max(batch.lengths)
+    ids = torch.full(shape, model.config.pad_token_id or 0, device=batch.ids.device)
+    ids = ids.index_put_((batch.owner, batch.places), batch.ids)
+    mask = torch.arange(shape[1], device=ids.device) < batch.starts.diff()[:, None]
+    return model(input_ids=ids, attention_mask=mask.long()).logits
+
+
+def _always_masked(*sizes, **settings):
+    """transformers' mask for SDPA. By itself it looks first whether any text is padded, and the GPU's host waits."""
+    return sdpa_mask(*sizes, **settings | {"allow_is_bidirectional_skip": False})
+
+
+@cache
+def _register_masked_attention():
+    """Make `sdpa_always_masked` known to transformers."""
+    AttentionInterface.register("sdpa_always_masked", sdpa_attention_forward)
+    AttentionMaskInterface.register("sdpa_always_masked", _always_masked)

@@ -160,7 +160,7 @@ class Step:
         """The summed loss of a microbatch."""
         return functional.cross_entropy(
             self.logits(rows),
-            self.labels[rows],
+            self.labels[self.store.to_device(rows)],  # indexed by an array of the host, a GPU would wait for the copy
             self.class_weights,
             reduction="sum",
             label_smoothing=self.recipe.label_smoothing,

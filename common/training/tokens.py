@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.training.forward import Packed
+from common.training.attention import Packed
 
 CHUNK = 512  # texts tokenized at a time: enough for the tokenizer's threads, small enough for a moving bar
 
@@ -135,14 +135,17 @@ class TokenStore:
         """The texts at positions `rows` (a NumPy array) as a Packed batch."""
         lengths = self.lengths[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)])
-        begin, offset, length = self._to_device(np.stack([starts[:-1], self._offsets[rows], lengths]))
+        begin, offset, length = self.to_device(np.stack([starts[:-1], self._offsets[rows], lengths]))
         total = int(starts[-1])
         owner = torch.repeat_interleave(torch.arange(len(rows), device=self.device), length, output_size=total)
         places = torch.arange(total, device=self.device) - begin[owner]
         ids = self._tokens[offset[owner] + places].long()
         ends = torch.cat([begin, begin[-1:] + length[-1:]]).int()
-        return Packed(ids, places, ends, tuple(int(n) for n in lengths))
+        return Packed(ids, places, owner, ends, tuple(int(n) for n in lengths))
 
-    def _to_device(self, array):
+    def to_device(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the device; the host does not wait for the copy."""
         tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        if self.device.type not in ("cpu", "mps"):
+            tensor = tensor.pin_memory()  # from pinned memory alone a copy does not wait
+        return tensor.to(self.device, non_blocking=True)

@@ -184,15 +184,15 @@ def test_every_rung_computes_the_same(work, tmp_path):
 
 
 @torch.no_grad()
-def test_the_whole_last_layer_gives_what_the_closed_form_gives(work):
+def test_the_whole_last_layer_gives_what_one_query_a_text_gives(work):
     model = work.model("first").eval()
     batch = TokenStore(work.encoded, CPU.device).gather(np.arange(5))
-    common.training.forward.compute_logits(model, batch, "packed")  # sets the attention
     layer, hidden = model.bert.encoder.layer[-1], torch.randn(len(batch.ids), model.config.hidden_size)
-    whole = ladder._whole_layer(layer, hidden, batch, "packed")
-    torch.testing.assert_close(
-        whole, common.training.forward._first_token_layer(layer, hidden, batch), rtol=1e-4, atol=1e-5
-    )
+    for mode in ("packed", "rectangle"):
+        attend, segments = common.training.forward.choose_attention(batch, mode, hidden.dtype)
+        whole = ladder._whole_layer(layer, hidden, batch, attend, segments)
+        first = common.training.forward._first_token_layer(layer, hidden, batch, attend, segments)
+        torch.testing.assert_close(whole, first, rtol=1e-4, atol=1e-5)
 
 
 def test_a_ladders_table_shows_what_is_missing():

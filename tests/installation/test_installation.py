@@ -73,7 +73,7 @@ def test_what_is_installed_is_in_the_ranges_and_is_what_constraints_say():
 
 def test_every_imported_package_is_required():
     """A package that another one happens to bring is none of ours to rely on, but for those named here."""
-    brought = {name: "transformers" for name in ("safetensors", "tokenizers", "huggingface_hub")}
+    brought = dict.fromkeys(("safetensors", "tokenizers", "huggingface_hub"), "transformers")
     known = {"sklearn": "scikit-learn", "scipy": "scikit-learn", "cycler": "matplotlib", **brought}
     found = set()
     for path in [*SCRIPTS, *ROOT.glob("common/**/*.py"), *ROOT.glob("data/**/*.py")]:

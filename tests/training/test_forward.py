@@ -1,5 +1,7 @@
 """The packed forward pass equals the architectures' own; batches hold what they should."""
 
+import functools
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +24,7 @@ from transformers import (
 
 import common.training.forward
 from common.training.devices import Device
-from common.training.forward import choose_mode, compute_logits
+from common.training.forward import choose_mode, compile_layers, compute_logits
 from common.training.pooling import add_mean_pooling
 from common.training.tokens import Encoded, TokenStore, deal_batches, split_by_length
 
@@ -75,7 +77,7 @@ def test_packed_equals_the_librarys_forward_pass(family, pooling):
     model = make(family, pooling)
     encoded = texts(7, 3, 7, 12, 1)
     batch = TokenStore(encoded, torch.device("cpu")).gather(np.array([0, 2, 3, 1, 4]))
-    for mode in ("packed", "padded"):
+    for mode in ("packed", "rectangle", "padded"):
         logits = compute_logits(model, batch, mode)
         expected = torch.stack([library_logits(model, encoded, row) for row in (0, 2, 3, 1, 4)])
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
@@ -83,23 +85,25 @@ def test_packed_equals_the_librarys_forward_pass(family, pooling):
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
-def test_packed_gradients_equal_the_librarys(pooling):
-    encoded = texts(5, 9)
+@pytest.mark.parametrize("mode", ["packed", "rectangle", "varlen"])
+def test_gradients_equal_the_librarys(mode, pooling, kernel):
+    encoded = texts(5, 9, 5)
     gradients = []
-    for packed in (True, False):
+    for ours in (True, False):
         model = make("bert", pooling)
-        if packed:
-            logits = compute_logits(model, TokenStore(encoded, torch.device("cpu")).gather(np.arange(2)), "packed")
+        if ours:
+            logits = compute_logits(model, TokenStore(encoded, torch.device("cpu")).gather(np.arange(3)), mode)
         else:
-            logits = torch.stack([library_logits(model, encoded, row) for row in range(2)])
+            logits = torch.stack([library_logits(model, encoded, row) for row in range(3)])
         logits.square().sum().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    assert bool(kernel) == (mode == "varlen")
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_bf16_attention_on_a_cpu_stays_close_to_fp32():
-    """It takes another way than fp32: see _text_by_text."""
+    """It takes another way than fp32: see _scaled_dot_product."""
     encoded, found = texts(5, 9, 9), []
     for precision in ("fp32", "bf16"):
         model = make("bert").eval()
@@ -126,26 +130,120 @@ def test_mean_pooling_layer_is_the_mean():
     assert model.config.num_hidden_layers == len(model.bert.encoder.layer) == 4
 
 
+@pytest.fixture
+def kernel():
+    """The variable-length kernel for CPUs, in plain products: torch's own operator calls it, forward and backward.
+
+    Yields the list of its calls: (number of texts, most queries a text).
+    """
+    calls = []
+
+    def by_text(query, key, value, cu_q, cu_k, max_q, max_k, scale, *others):
+        """Per text [heads, length, size] of each, and the attention weights."""
+        assert cu_q.dtype == cu_k.dtype == torch.int32 and cu_q[-1] == len(query) and cu_k[-1] == len(key)
+        assert (max_q, max_k) == (cu_q.diff().max(), cu_k.diff().max())
+        assert query.stride(-1) == key.stride(-1) == value.stride(-1) == 1 and query.shape[-1] % 8 == 0
+        calls.append((len(cu_q) - 1, max_q))
+        for (a, b), (c, d) in zip(pairwise(cu_q.tolist()), pairwise(cu_k.tolist()), strict=True):
+            parts = (query[a:b], key[c:d], value[c:d], *(x[a:b] for x in others))
+            q, k, v, *rest = (x.transpose(0, 1) for x in parts)
+            yield q, k, v, (q @ k.mT * scale).softmax(-1), *rest
+
+    def forward(query, key, value, cu_q, cu_k, max_q, max_k, dropout, causal, debug, *, scale=None, **_):
+        assert dropout == 0 and not causal and not debug
+        texts = by_text(query, key, value, cu_q, cu_k, max_q, max_k, scale)
+        output = torch.cat([(weights @ v).transpose(0, 1) for _, _, v, weights in texts])
+        unused = torch.zeros(2, dtype=torch.uint64)
+        return output, torch.zeros(query.shape[1], len(query)), unused, unused.clone(), torch.empty(0)
+
+    def backward(gradient, query, key, value, output, lse, cu_q, cu_k, max_q, max_k, *_, scale=None, **__):
+        found = []
+        for q, k, v, weights, dout in by_text(query, key, value, cu_q, cu_k, max_q, max_k, scale, gradient):
+            of_weights = dout @ v.mT
+            of_scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdim=True)) * scale
+            found.append([x.transpose(0, 1) for x in (of_scores @ k, of_scores.mT @ q, weights.mT @ dout)])
+        return tuple(map(torch.cat, zip(*found, strict=True)))
+
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("_flash_attention_forward", forward, "CPU")
+    library.impl("_flash_attention_backward", backward, "CPU")
+    yield calls
+    library._destroy()
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 @torch.no_grad()
-def test_variable_length_path(monkeypatch):
-    """The mode of modern GPUs, with a kernel of the documented signature that computes text by text."""
-
-    def varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None):
-        assert cu_seq_q.dtype == torch.int32 and (cu_seq_q == cu_seq_k).all()
-        assert max_q == max_k == cu_seq_q.diff().max()
-        output = torch.empty_like(query)
-        for begin, end in pairwise(cu_seq_q.tolist()):
-            q, k, v = (x[begin:end].transpose(0, 1) for x in (query, key, value))  # [heads, length, size]
-            weights = (q @ k.transpose(1, 2) * scale).softmax(-1)
-            output[begin:end] = (weights @ v).transpose(0, 1)
-        return output
-
-    monkeypatch.setattr(common.training.forward, "varlen_attn", varlen_attn)
-    model = make("roberta", "mean")
+def test_the_variable_length_operator(kernel, pooling):
+    """The mode of modern GPUs, by torch's own operator."""
+    model = make("roberta", pooling)
     encoded = texts(4, 11, 6)
     batch = TokenStore(encoded, torch.device("cpu")).gather(np.arange(3))
     expected = torch.stack([library_logits(model, encoded, row) for row in range(3)])
     torch.testing.assert_close(compute_logits(model, batch, "varlen"), expected, rtol=1e-4, atol=1e-5)
+    one_query = [(3, 1)] if pooling == "first" else []  # the last layer: the first tokens alone ask
+    assert kernel == [(3, 11)] * (2 if pooling == "first" else 3) + one_query
+
+
+@pytest.mark.parametrize(
+    ("hidden", "heads", "expected"), [(64, 8, "varlen"), (24, 2, "rectangle"), (528, 2, "rectangle")]
+)
+def test_heads_that_the_kernel_lacks_take_the_rectangle(monkeypatch, hidden, heads, expected):
+    monkeypatch.setattr(common.training.forward, "has_varlen_kernel", lambda device: True)
+    sizes = SIZES | {"hidden_size": hidden, "num_attention_heads": heads, "num_hidden_layers": 1}
+    model = BertForSequenceClassification(BertConfig(attention_probs_dropout_prob=0.0, **sizes))
+    gpu = Device(torch.device("cuda"), "bf16")
+    assert choose_mode(model, gpu) == expected
+    assert choose_mode(model, replace(gpu, precision="fp16")) == "rectangle"
+    assert choose_mode(model, Device(torch.device("mps"), "fp32")) == "rectangle"
+    model.config.attention_probs_dropout_prob = 0.1
+    assert choose_mode(model, gpu) == "rectangle"
+
+
+@pytest.fixture
+def few_graphs():
+    """Dynamo keeps some graphs of a function and then computes uncompiled. Here it keeps half as many, and raises."""
+    torch._dynamo.reset()
+    limit = torch._dynamo.config.recompile_limit // 2
+    with torch._dynamo.config.patch(recompile_limit=limit, fail_on_recompile_limit_hit=True):
+        yield
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    torch._dynamo.reset()
+
+
+SHAPES = ((9, 4, 6), (7, 7), (5,), (12, 1), (3, 3, 3, 3, 3), (20, 2), (8,), (6, 13, 2, 2), (11, 11, 4))
+
+
+@pytest.mark.parametrize(
+    "mode", ["varlen", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("packed", "rectangle"))]
+)
+def test_compiled_layers_are_few_graphs_and_compute_the_same(monkeypatch, few_graphs, kernel, mode):
+    """However many texts of whatever length."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    plain, compiled = make("bert", "mean"), make("bert", "mean")
+    compile_layers(compiled)
+    for lengths in SHAPES:
+        batch = TokenStore(texts(*lengths), torch.device("cpu")).gather(np.arange(len(lengths)))
+        expected, found = (compute_logits(model, batch, mode) for model in (plain, compiled))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        found.sum().backward()
+    with torch.inference_mode():
+        for lengths in SHAPES:
+            compute_logits(
+                compiled, TokenStore(texts(*lengths), torch.device("cpu")).gather(np.arange(len(lengths))), mode
+            )
+
+
+@pytest.mark.slow  # a whole model is captured again and again
+def test_a_compiled_padded_model_is_few_graphs(monkeypatch, few_graphs):
+    compile_module = functools.partialmethod(torch.nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_module)
+    model = DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32, num_labels=3)
+    )
+    compile_layers(model)
+    for lengths in SHAPES:
+        batch = TokenStore(texts(*lengths), torch.device("cpu")).gather(np.arange(len(lengths)))
+        compute_logits(model, batch, "padded").sum().backward()
 
 
 @torch.no_grad()
