@@ -43,6 +43,13 @@ def parse_arguments(argv):
         help="cross-validation: every row is predicted by models that did not see it (default: none)",
     )
     group.add_argument(
+        "--members",
+        type=part_of_members,
+        metavar="I/N",
+        help="train the I-th of N parts of the members alone, as one of N jobs on a shared disk; "
+        "when all have ended, the same command without it combines them",
+    )
+    group.add_argument(
         "--run",
         "--run-name",
         metavar="NAME_OR_FOLDER",
@@ -76,10 +83,22 @@ def seed_list(text):
     return seeds
 
 
+def part_of_members(text):
+    """`3/15` -> (3, 15)."""
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"--members {text}: give a part and how many there are, 1/4 to 4/4 say")
+    return int(part), int(parts)
+
+
 @exit_codes
 def main(argv=None):
     """Train all members, combine them, write the run folder; returns the exit code."""
     arguments = parse_arguments(argv)
+    if arguments.members and arguments.overwrite:
+        raise UserError(
+            "--overwrite would discard what the other parts train; leave out --members, or name another --run"
+        )
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.files import read_json
@@ -88,6 +107,7 @@ def main(argv=None):
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
     from common.training.inputs import prepare_inputs
     from common.training.processes import enter_run, gather
+    from common.training.progress import show_time_left
     from common.training.run import fine_tune
 
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
@@ -117,7 +137,7 @@ def main(argv=None):
         "data": first.config["data"],
         "classes": first.dataset.classes,
     }
-    if enter_run(device, folder, config, arguments.overwrite):
+    if enter_run(device, folder, config, arguments.overwrite, shared=bool(arguments.members)):
         print_line(f"run {folder} is complete; --overwrite trains it again")
         for line in ensemble_lines(folder, read_json(folder / "results.json")):
             print_line(line)
@@ -125,10 +145,12 @@ def main(argv=None):
         return 0
 
     # Train: finished members are skipped, an interrupted one is resumed, a failing one costs only itself
-    failures = []
-    for position, member in enumerate(members[rank::processes]):
+    part, parts = arguments.members or (1, 1)
+    own = list(enumerate(members, 1))[part - 1 :: parts][rank::processes]
+    failures, seconds = [], []
+    for position, (place_in_list, member) in enumerate(own, 1):
         place = folder / "members" / member.name
-        place_in_all = f"[{rank + position * processes + 1}/{len(members)}]"
+        place_in_all = f"[{place_in_list}/{len(members)}]"
         prefix = "  " if processes == 1 else f"{place_in_all} "  # several processes' lines mix
         each = inputs[member.model]
         if open_run(place, {"script": "train.py", "seed": member.seed, "fold": member.fold, **each.config}):
@@ -144,7 +166,7 @@ def main(argv=None):
                 labels, weights = each.train_labels, each.recipe.class_weights
                 fit_tfidf(place, each.dataset, labels, member.train_rows, frame, weights, member.seed)
                 continue
-            fine_tune(
+            results = fine_tune(
                 place,
                 each,
                 member.seed,
@@ -159,13 +181,23 @@ def main(argv=None):
         except Exception as error:
             traceback.print_exc()
             failures.append(f"{member.name}: {type(error).__name__}")
-    failures = [failure for part in gather(device, failures) for failure in part]
+        else:
+            seconds.append(results["total_seconds"])
+            if position < len(own):
+                alone.print_line(prefix + show_time_left(seconds, len(own) - position))
+    failures = [failure for failed in gather(device, failures) for failure in failed]
     close_device(device)
     if failures:
         print_line(
             f"{len(failures)} of {len(members)} members failed ({'; '.join(failures)}); the same command finishes them"
         )
         return 1
+
+    if arguments.members:
+        print_line(
+            f"part {part} of {parts} is complete; when all are, the same command without --members combines them"
+        )
+        return 0
 
     # Combine: out-of-fold or validation rows, test rows, scores, pictures
     if rank == 0:

@@ -40,13 +40,14 @@ def is_complete(folder):
     return (Path(folder) / "results.json").exists()
 
 
-def open_run(folder, config, overwrite=False):
+def open_run(folder, config, overwrite=False, shared=False):
     """Make the run folder, or enter it again with the same configuration.
 
     `config` is a JSON object; all of it must agree with an earlier config.json in the folder, but for the places where
     data and model lie, which their fingerprints stand for. Returns True where the run is complete already. Raises
     UserError where the folder holds a run with another configuration, or other people's files; `overwrite` discards
-    the earlier run instead. The folder then is this process's until it ends; another one gets a UserError.
+    the earlier run instead. The folder then is this process's until it ends, another one gets a UserError; unless it
+    is `shared`, as by the jobs that train an ensemble's members.
     """
     folder = Path(folder)
     config_file = folder / "config.json"
@@ -56,7 +57,8 @@ def open_run(folder, config, overwrite=False):
         raise UserError(f"cannot write {config_file}: {error.strerror or error}") from error
     if _is_foreign(folder):  # before the lock, which is a file
         raise UserError(f"{folder} is not empty and no run; name another with --run")
-    hold_folder(folder)
+    if not shared:
+        hold_folder(folder)
     config = json.loads(json.dumps(config))  # as it reads back
     earlier = read_json(config_file) if config_file.exists() else None
     if overwrite and earlier is not None:
@@ -71,7 +73,8 @@ def open_run(folder, config, overwrite=False):
             f"{folder} holds a run with another configuration ({difference}); "
             "give this one another name with --run, or discard that one with --overwrite"
         )
-    _sweep(folder)
+    if not shared:
+        _sweep(folder)
     return is_complete(folder)
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from common.cli import UserError
 from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from common.training.optimizer import learning_rate_factor
 from common.training.processes import agree
+from common.training.progress import progress_bar
 from common.training.step import Step
 from common.training.tokens import deal_batches
 
@@ -70,7 +70,7 @@ def fit(
     begin = time.monotonic() - progress.seconds
     saved = time.monotonic()
 
-    with _progress_bar(progress.step, total_steps, device.main) as bar, StopSignals() as stop:
+    with progress_bar(total_steps, "train", "step", progress.step, device.main) as bar, StopSignals() as stop:
         for epoch, position, batch in _schedule(progress.step, total_steps, rows, recipe.batch_size, step.seed):
             step.begin_epoch(epoch)
             rate = learning_rate_factor(progress.step, total_steps, recipe.warmup)
@@ -148,14 +148,3 @@ def _schedule(start: int, stop: int, rows: int, batch_size: int, seed: int) -> I
         if batches is None or position == 0:
             batches = deal_batches(rows, batch_size, seed, epoch)
         yield epoch, position, batches[position]
-
-
-def _progress_bar(step: int, total_steps: int, shown: bool) -> tqdm:
-    return tqdm(
-        total=total_steps,
-        initial=step,
-        desc="train",
-        unit="step",
-        leave=False,
-        disable=None if shown else True,
-    )

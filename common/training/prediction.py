@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from common.training.devices import Device, microbatch_budget
 from common.training.forward import choose_mode, compute_logits
 from common.training.processes import sum_over_processes
+from common.training.progress import progress_bar
 from common.training.recipe import Recipe
 from common.training.tokens import Encoded, TokenStore, cover_with_windows, cut_heads, split_by_length
 
@@ -35,7 +35,7 @@ def predict(
     budget = microbatch_budget(model, device, training=False)
     counts = torch.from_numpy(np.bincount(owner)).to(device.device)
     probabilities = torch.zeros(len(counts), model.config.num_labels, device=device.device)
-    bar = tqdm(total=len(parts), desc=progress, unit="text", leave=False, disable=None if device.main else True)
+    bar = progress_bar(len(parts), progress, "text", shown=device.main)
     with bar, device.autocast():
         for micro in split_by_length(parts, store.lengths, budget, mode == "padded"):
             logits = compute_logits(model, store.gather(micro), mode)

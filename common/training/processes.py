@@ -31,6 +31,6 @@ def sum_over_processes(tensors: list[torch.Tensor]) -> None:
         tensor.copy_(total.view_as(tensor))
 
 
-def enter_run(device: Device, folder: Path, config: dict, overwrite: bool = False) -> bool:
+def enter_run(device: Device, folder: Path, config: dict, overwrite: bool = False, shared: bool = False) -> bool:
     """Open a run folder on the main process, for all of them (see `open_run`); returns whether it is complete."""
-    return gather(device, open_run(folder, config, overwrite) if device.main else None)[0]
+    return gather(device, open_run(folder, config, overwrite, shared) if device.main else None)[0]

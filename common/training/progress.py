@@ -1,45 +1,48 @@
 """How far the work is: a bar where one can be drawn, elsewhere (a log, a pipe) a line a minute."""
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
 LINE_EVERY = 60  # seconds
 
 
-@contextlib.contextmanager
-def show_progress(total: int, what: str, unit: str, done: int = 0, shown: bool = True) -> Iterator[Callable]:
-    """Yield `advance(n=1)`, to be called whenever `n` more of the `total` units are done; `done` are done already.
+def progress_bar(total: int, what: str, unit: str, done: int = 0, shown: bool = True) -> "tqdm | Lines":
+    """A context manager with `update(n=1)`, to be called whenever `n` more of the `total` units are done.
 
-    `shown` is False in the processes of a torchrun that stay silent.
+    `done` are done already. `shown` is False in the processes of a torchrun that stay silent.
     """
-    if not shown:
-        yield lambda n=1: None
-    elif sys.stderr.isatty():
-        with tqdm(total=total, initial=done, desc=what, unit=unit, leave=False) as bar:
-            yield bar.update
-    else:
-        yield _lines(total, what, unit, done)
+    if shown and not sys.stderr.isatty():
+        return Lines(total, what, unit, done)
+    return tqdm(total=total, initial=done, desc=what, unit=unit, leave=False, disable=not shown)
 
 
-def _lines(total: int, what: str, unit: str, done: int) -> Callable:
-    first, start = done, time.monotonic()
-    last = start
+class Lines:
+    """Prints how many are done, how fast, and the time left: once a minute, and not at all where it is over sooner."""
 
-    def advance(n=1):
-        nonlocal done, last
-        done += n
+    def __init__(self, total: int, what: str, unit: str, done: int):
+        self.total, self.what, self.unit = total, what, unit
+        self.first = self.done = done
+        self.start = self.last = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, n: int = 1) -> None:
+        """Count `n` more; print a line where the last one is a minute old."""
+        self.done += n
         now = time.monotonic()
-        if now - last >= LINE_EVERY and done < total:
-            last = now
-            rate = (done - first) / (now - start)
-            left = show_duration((total - done) / rate)
-            print(f"{what}: {done:,} of {total:,} {unit}s, {rate:,.1f} {unit}s/s, {left} left", flush=True)
-
-    return advance
+        if now - self.last < LINE_EVERY or self.done >= self.total:
+            return
+        self.last = now
+        rate = (self.done - self.first) / (now - self.start)
+        left = show_duration((self.total - self.done) / rate)
+        counts = f"{self.done:,} of {self.total:,} {self.unit}s"
+        print(f"{self.what}: {counts}, {rate:,.1f} {self.unit}s/s, {left} left", flush=True)
 
 
 def show_duration(seconds: float) -> str:

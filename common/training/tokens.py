@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from common.training.attention import Packed
+from common.training.progress import progress_bar
 
 CHUNK = 512  # texts tokenized at a time: enough for the tokenizer's threads, small enough for a moving bar
 
@@ -47,7 +47,7 @@ class Encoded:
 def encode(tokenizer, texts, max_length=None, progress="tokenize"):
     """Tokenize texts with the special tokens, whole or cut to `max_length` tokens; a list of str -> Encoded."""
     pieces = []
-    with tqdm(total=len(texts), desc=progress, unit="text", disable=None, leave=False) as bar:
+    with progress_bar(len(texts), progress, "text") as bar:
         for begin in range(0, len(texts), CHUNK):
             batch = tokenizer(
                 list(texts[begin : begin + CHUNK]),

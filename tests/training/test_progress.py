@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from common.training import progress
-from common.training.progress import show_duration, show_progress, show_time_left
+from common.training.progress import progress_bar, show_duration, show_time_left
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def clock(monkeypatch):
 
 
 def test_a_line_a_minute_where_no_bar_can_be_drawn(clock, capsys):
-    with show_progress(1200, "train", "step", done=200) as advance:
+    with progress_bar(1200, "train", "step", done=200) as bar:
         for _ in range(100):
             clock(1.5)
-            advance()
+            bar.update()
         clock(60)
-        advance(899)
+        bar.update(899)
         clock(60)
-        advance()  # done: the results follow
+        bar.update()  # done: the results follow
     output = capsys.readouterr()
     assert output.out.splitlines() == [
         "train: 240 of 1,200 steps, 0.7 steps/s, 24 min left",
@@ -36,17 +36,17 @@ def test_a_line_a_minute_where_no_bar_can_be_drawn(clock, capsys):
 
 def test_a_bar_where_one_can_be_drawn(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with show_progress(10, "train", "step", done=5) as advance:
-        advance(5)
+    with progress_bar(10, "train", "step", done=5) as bar:
+        bar.update(5)
     output = capsys.readouterr()
     assert "train:  50%" in output.err and output.out == ""
 
 
 def test_a_silent_process(monkeypatch, clock, capsys):
-    with show_progress(10, "train", "step", shown=False) as advance:
+    with progress_bar(10, "train", "step", shown=False) as bar:
         clock(100)
-        advance()
-        advance(3)
+        bar.update()
+        bar.update(3)
     assert capsys.readouterr() == ("", "")
 
 

@@ -1,6 +1,7 @@
 """train_ensemble.py as its users run it: members, folds, resumption, processes; and the curve by hand."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -166,3 +167,25 @@ def test_accuracy_curve_by_hand():
     curve = accuracy_curve(voters, np.array([0, 0]))
     assert [point["subsets"] for point in curve] == [3, 3, 1]
     assert [point["accuracy"] for point in curve] == pytest.approx([(1 + 0.5 + 0) / 3, (0.5 + 1 + 0) / 3, 0.5])
+
+
+def test_members_are_dealt_to_jobs_that_share_a_run(small_data, in_tmp, capsys):
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "3", "--max-steps", "1", "--run"]
+    assert train_ensemble.main([*arguments, "whole"]) == 0
+    assert re.search(r"\n  2 members to go, about \d+ s at this rate\n", capsys.readouterr().out)
+    for part, trained in (("2/2", ["seed1"]), ("1/2", ["seed0", "seed2"])):
+        assert train_ensemble.main([*arguments, "shared", "--members", part]) == 0
+        output = capsys.readouterr().out
+        assert re.findall(r"\[./3\] tiny-(\w+): 40 rows", output) == trained
+        assert "the same command without --members combines them" in output.replace("\n", " ")
+    assert not Path("runs/shared/results.json").exists()
+    assert train_ensemble.main([*arguments, "shared"]) == 0
+    assert capsys.readouterr().out.count("complete already") == 3
+    assert Path("runs/shared/predictions/test.csv").read_bytes() == Path("runs/whole/predictions/test.csv").read_bytes()
+
+
+@pytest.mark.parametrize("members", ["0/2", "3/2", "1", "a/b", "1/"])
+def test_parts_that_cannot_be(members, capsys):
+    assert train_ensemble.main(["--members", members]) == 2
+    assert f"--members {members}: give a part and how many there are" in capsys.readouterr().err
+    assert train_ensemble.main(["--members", "1/2", "--overwrite"]) == 2
