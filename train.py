@@ -79,7 +79,7 @@ def main(argv=None):
         print_line(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:
-        print_line(f"training {arguments.model} on {len(train_rows):,} rows ({device.name}, {device.precision})")
+        print_line(f"training {arguments.model} on {len(train_rows):,} rows ({device.words})")
         print_line(f"run {folder}; interrupted, the same command goes on")
         held_out = validation_part(inputs, valid_rows)
         baseline = None

@@ -13,7 +13,7 @@ import sys
 import traceback
 from argparse import BooleanOptionalAction
 
-from common.cli import Parser, UserError, add_data_options, exit_codes, number
+from common.cli import EXIT_USER_ERROR, Parser, UserError, add_data_options, exit_codes, number
 from common.interrupts import Interrupted
 from common.runs import open_run, run_folder
 from common.training.options import add_training_options
@@ -106,6 +106,7 @@ def main(argv=None):
     from common.training.devices import close_device, open_device
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
     from common.training.inputs import prepare_inputs
+    from common.training.loop import Diverged
     from common.training.processes import enter_run, gather
     from common.training.progress import show_time_left
     from common.training.run import fine_tune
@@ -147,7 +148,7 @@ def main(argv=None):
     # Train: finished members are skipped, an interrupted one is resumed, a failing one costs only itself
     part, parts = arguments.members or (1, 1)
     own = list(enumerate(members, 1))[part - 1 :: parts][rank::processes]
-    failures, seconds = [], []
+    failures, diverged, seconds = [], [], []
     for position, (place_in_list, member) in enumerate(own, 1):
         place = folder / "members" / member.name
         place_in_all = f"[{place_in_list}/{len(members)}]"
@@ -156,9 +157,7 @@ def main(argv=None):
         if open_run(place, {"script": "train.py", "seed": member.seed, "fold": member.fold, **each.config}):
             alone.print_line(f"{place_in_all} {member.name}: complete already")
             continue
-        alone.print_line(
-            f"{place_in_all} {member.name}: {len(member.train_rows):,} rows ({alone.name}, {alone.precision})"
-        )
+        alone.print_line(f"{place_in_all} {member.name}: {len(member.train_rows):,} rows ({alone.words})")
         held_out = member.held_out(each)
         try:
             if member.model == TFIDF:
@@ -175,7 +174,11 @@ def main(argv=None):
                 alone,
                 arguments,
                 print_line=lambda line, prefix=prefix: alone.print_line(prefix + line),
+                runs=sum(other.model == member.model for _, other in own),
             )
+        except Diverged as error:
+            alone.print_line(f"{prefix}{error}")
+            diverged.append(f"{member.name}: {error}")
         except (UserError, Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -185,13 +188,17 @@ def main(argv=None):
             seconds.append(results["total_seconds"])
             if position < len(own):
                 alone.print_line(prefix + show_time_left(seconds, len(own) - position))
-    failures = [failure for failed in gather(device, failures) for failure in failed]
+    failures, diverged = ([line for part in gather(device, lines) for line in part] for lines in (failures, diverged))
     close_device(device)
     if failures:
         print_line(
             f"{len(failures)} of {len(members)} members failed ({'; '.join(failures)}); the same command finishes them"
         )
         return 1
+    if diverged:
+        if rank == 0:
+            raise UserError(f"{len(diverged)} of {len(members)} members failed ({'; '.join(diverged)})")
+        return EXIT_USER_ERROR
 
     if arguments.members:
         print_line(

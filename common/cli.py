@@ -80,8 +80,7 @@ def exit_codes(main):
         try:
             return main(argv)
         except UserError as error:
-            if os.environ.get("RANK", "0") == "0":  # one line, not one per process of a torchrun
-                print("error: " + _one_line(str(error)), file=sys.stderr)
+            print(f"error{_process()}: {_one_line(str(error))}", file=sys.stderr)
             return EXIT_USER_ERROR
         except (Interrupted, KeyboardInterrupt) as interruption:
             print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
@@ -103,6 +102,12 @@ def _print_anything():
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # neither closed (pythonw) nor a notebook's
             stream.reconfigure(errors="replace")
+
+
+def _process():
+    """Which process of a torchrun this is, unless the first: an error may be one process's alone."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f" (process {rank})"
 
 
 def _one_line(message):

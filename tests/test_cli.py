@@ -62,13 +62,13 @@ def test_what_the_user_can_mend_is_one_line(message):
     assert line.startswith("error: ") and line.split() == ["error:", *message.split()]
 
 
-def test_errors_go_to_stderr_once_per_torchrun(capsys, monkeypatch):
+def test_errors_go_to_stderr_and_name_the_process_of_a_torchrun(capsys, monkeypatch):
     main = ends(UserError("train.csv, row 3:\n  the label\tis empty"))
     assert main() == 2
     assert capsys.readouterr() == ("", "error: train.csv, row 3: the label is empty\n")
     monkeypatch.setenv("RANK", "1")
     assert main() == 2
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "error (process 1): train.csv, row 3: the label is empty\n")
     monkeypatch.setenv("RANK", "0")
     assert main() == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -3,7 +3,7 @@
     python -m benchmarks.speed.memory
     python -m benchmarks.speed.memory --check
 
-The estimate is that of `microbatch_budget` in common/training/devices.py, by which the loop chooses its microbatches
+The estimate is that of `microbatch_budget` in common/training/memory.py, by which the loop chooses its microbatches
 on a GPU: 18 bytes a weight (float32 weight, gradient and two moments of AdamW: 16; its 16-bit copy: 2), and 60 bytes a
 token, layer and hidden unit for what the backward pass needs. Of these, 34 are counted in Korthikanti et al.
 2022 (Reducing Activation Recomputation in Large Transformer Models, section 4: 34 sbh, without attention scores, which
@@ -37,8 +37,9 @@ from benchmarks.workload import (
 from common.cli import exit_codes
 from common.files import write_json
 from common.training.configs import count_parameters
-from common.training.devices import ACTIVATION_BYTES, Device, microbatch_budget, open_device
+from common.training.devices import Device, open_device
 from common.training.loop import fit
+from common.training.memory import ACTIVATION_BYTES, TRAINING_BYTES, microbatch_budget
 from common.training.pooling import add_mean_pooling
 from common.training.step import Step
 from common.training.tokens import Encoded
@@ -47,7 +48,6 @@ GPU = Device(torch.device("cuda"), "bf16")  # none is needed: nothing is compute
 GIB = 2**30
 SIZES = (8, 12, 16, 24, 80)  # GiB
 LENGTH = 512  # tokens
-STATE_BYTES = 18  # a weight, as in microbatch_budget
 SMALL = {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 1024}
 CHECK_TOKENS = (2048, 8192)
 
@@ -110,7 +110,7 @@ def build(name):
 def estimate(model, tokens):
     """Bytes that training takes with microbatches of `tokens` tokens in 16 bits: the inverse of microbatch_budget."""
     activations = model.config.num_hidden_layers * model.config.hidden_size * ACTIVATION_BYTES
-    return count_parameters(model) * STATE_BYTES + tokens * activations
+    return count_parameters(model) * TRAINING_BYTES + tokens * activations
 
 
 def choose_budget(model, memory):

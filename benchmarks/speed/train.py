@@ -33,7 +33,8 @@ from benchmarks.workload import (
 )
 from common.cli import UserError, exit_codes
 from common.files import write_json
-from common.training.devices import open_device, wants_compile
+from common.training.compiling import wants_compile
+from common.training.devices import open_device
 from common.training.forward import compile_layers
 from common.training.loop import fit
 from common.training.step import Step
@@ -61,7 +62,7 @@ def main(argv=None):
     work = Workload(
         arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
     )
-    compiled = wants_compile(arguments.compile, device, work.model(), int(work.encoded.lengths.sum()) * 10)
+    compiled, _ = wants_compile(arguments.compile, device, work.model(), int(work.encoded.lengths.sum()) * 10)
     devices = {"ours": device, "ours_fp32": replace(device, precision="fp32")}
     rates = {name: matmul_rate(devices[name]) for name in chosen if name in devices}
     runs, shapes = {name: [] for name in chosen}, {}

@@ -52,8 +52,9 @@ def load_checkpoint(folder, model, optimizer, scaler=None, print_line=print):
                 _, index, entry = name.split(".", 2)
                 state["state"].setdefault(int(index), {})[entry] = tensor
         optimizer.load_state_dict(state)
-        if scaler:
-            scaler.load_state_dict(json.loads(metadata["scaler"]))
+        scaler_state = json.loads(metadata["scaler"])
+        if scaler and scaler_state:  # a checkpoint of a GPU that computes in bf16 has none: it begins anew
+            scaler.load_state_dict(scaler_state)
         return progress
     return None
 

@@ -1,11 +1,14 @@
-"""Where and how precisely it computes: device, number format, compilation, processes of a torchrun."""
+"""Where and how precisely it computes: device, number format, processes of a torchrun."""
 
 import contextlib
-import importlib.util
 import os
+import shutil
+import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -13,10 +16,9 @@ from tqdm import tqdm
 
 from common.cli import UserError
 
-CPU_MICROBATCH_TOKENS = 2048
-MOST_MICROBATCH_TOKENS = 32768  # beyond this an H100 gains nothing
-ACTIVATION_BYTES = 60  # per token, layer and hidden unit in 16 bits: what a BERT layer keeps for its backward pass
-COMPILE_WORTH_OPERATIONS = 3e16  # less is over in a minute or two on a large GPU: compiling takes as long as it saves
+SLOWEST_STEP = timedelta(minutes=30)  # processes that wait longer for one another within a run hang
+SLOWEST_MEMBER = timedelta(days=7)  # an ensemble's members do not end at the same time
+OLD_GPU_INDEX = "https://download.pytorch.org/whl/cu126"  # the build with kernels for compute capabilities 5.0 to 9.0
 
 
 @dataclass(frozen=True)
@@ -27,48 +29,58 @@ class Device:
     precision: str  # "fp32", "bf16" or "fp16": what matrix products compute in; weights stay float32
     rank: int = 0
     processes: int = 1
+    patient: dist.ProcessGroup | None = None  # the group on the CPU by which processes wait for one another
 
     @property
-    def main(self):
-        """Whether this process writes files and speaks."""
+    def main(self) -> bool:
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """The torch dtype of `precision`."""
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The device as its maker calls it."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
-    def alone(self):
+    @property
+    def words(self) -> str:
+        """Device and number format, as a script prints them."""
+        tf32 = self.device.type == "cuda" and self.precision == "fp32"
+        return f"{self.name}, {self.precision}" + (" with TF32 products" if tf32 else "")
+
+    def alone(self) -> "Device":
         """The same device for a process that works by itself, as each does on its members of an ensemble."""
         return replace(self, rank=0, processes=1)
 
-    def print_line(self, line):
+    def print_line(self, line: str) -> None:
         """Print a line at once, also into a log file, above any progress bar; processes but the main one are silent."""
         if self.main:
             tqdm.write(line)
             sys.stdout.flush()
 
-    def predicting(self):
+    def predicting(self) -> "Device":
         """The same device for predictions: on a CPU in float32, so that they agree with what `pipeline` computes."""
         return replace(self, precision="fp32") if self.device.type == "cpu" else self
 
-    def autocast(self):
+    def autocast(self) -> contextlib.AbstractContextManager:
         """A context in which matrix products run in `precision`."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
 
-def open_device(device="auto", precision="auto", distributed=True):
+def open_device(device: str = "auto", precision: str = "auto", distributed: bool = True) -> Device:
     """Resolve --device and --precision, and join the other processes where torchrun started this one.
 
-    Raises UserError for a device that is not there or a precision that it lacks.
+    Raises UserError for a device that is not there or that torch cannot use, or a precision that it lacks.
     """
+    # Batches differ in size: fixed segments would leave gaps. It counts only before CUDA starts.
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     processes = int(os.environ.get("WORLD_SIZE", 1)) if distributed else 1
     rank = int(os.environ.get("RANK", 0)) if distributed else 0
     kind = _available(device)
@@ -76,31 +88,94 @@ def open_device(device="auto", precision="auto", distributed=True):
     if kind == "cuda":
         if where.index >= torch.cuda.device_count():
             raise UserError(f"{processes} processes but {torch.cuda.device_count()} GPUs; lower --nproc-per-node")
+        _check_kernels(where)
         torch.cuda.set_device(where)
         torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
-    if processes > 1 and not dist.is_initialized():
-        # Processes may wait long for one another: an ensemble's members do not end at the same time.
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timedelta(days=7))
-    return Device(where, _precision(kind, precision), rank, processes)
+    patient = _join_processes(kind) if processes > 1 else None
+    return Device(where, _precision(kind, precision), rank, processes, patient)
 
 
-def close_device(device):
+def close_device(device: Device) -> None:
     """Leave the process group, if there is one."""
     if device.processes > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _available(device):
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA GPU is visible to torch (is this a CPU build? see README)")
-    if device == "mps" and not torch.backends.mps.is_available():
+def _join_processes(kind: str) -> dist.ProcessGroup:
+    """Join the other processes; returns the group by which they wait for one another.
+
+    Python objects travel over gloo, whose waiting costs a GPU nothing, so that NCCL's time limit can be short: it is
+    what ends a run that hangs.
+    """
+    if not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=SLOWEST_STEP)
+    return dist.new_group(backend="gloo", timeout=SLOWEST_MEMBER)
+
+
+def _available(device: str) -> str:
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise UserError(f"--device cuda: torch {torch.__version__} can use no CUDA GPU ({_why_no_cuda()})")
+    if device == "auto" and torch.version.cuda and _has_nvidia_gpu():
+        raise UserError(
+            f"there is an NVIDIA GPU, and torch {torch.__version__} cannot use it ({_why_no_cuda()}); install a newer "
+            "driver, or the build of torch for this one (see docs/gpus.md); --device cpu trains without it"
+        )
+    if device in ("auto", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    if device == "mps":
         raise UserError("--device mps: not available on this machine")
-    return device
+    return "cpu"
 
 
-def _precision(kind, precision):
+def _has_nvidia_gpu() -> bool:
+    """Whether the system shows an NVIDIA GPU that the user has not hidden from torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return False
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        return True
+    tool = shutil.which("nvidia-smi")
+    if not tool:
+        return False
+    try:
+        done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and "GPU" in done.stdout
+
+
+def _why_no_cuda() -> str:
+    """torch's own reason, in a line: no CUDA in the build, a driver too old, no device."""
+    if not torch.version.cuda:
+        return "this is a build without CUDA"
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().splitlines()[0][:200]
+    return "no device is visible"
+
+
+def _check_kernels(where: torch.device) -> None:
+    """Refuse a GPU for which this build of torch has no kernels: each call would fail. Raises UserError."""
+    major, minor = torch.cuda.get_device_capability(where)
+    for entry in torch.cuda.get_arch_list():  # such as sm_90, sm_90a, compute_120
+        kind, _, digits = entry.partition("_")
+        number = int("".join(filter(str.isdigit, digits)))
+        built = divmod(number, 10)
+        same = built[0] == major and built[1] <= minor
+        if same if kind == "sm" else built <= (major, minor):  # compute_: code that the driver translates
+            return
+    version = torch.__version__.partition("+")[0]
+    raise UserError(
+        f"{torch.cuda.get_device_name(where)} (sm_{major}{minor}): torch {torch.__version__} has kernels for "
+        f"{', '.join(torch.cuda.get_arch_list())} alone. Older GPUs need another build: "
+        f"pip install torch=={version} --index-url {OLD_GPU_INDEX}; or --device cpu"
+    )
+
+
+def _precision(kind: str, precision: str) -> str:
     if precision == "auto":
         # bf16 needs no loss scaling; older GPUs only emulate it, and CPUs without it run it far slower than fp32.
         if kind == "cuda":
@@ -111,32 +186,7 @@ def _precision(kind, precision):
     return precision
 
 
-def _cpu_has_bf16():
+def _cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 matrices natively: AVX-512 BF16 or AMX. torch's own checks, private as yet."""
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(check() for check in checks if check)
-
-
-def wants_compile(choice, device, model, tokens):
-    """Resolve --compile: `auto` compiles on CUDA when training on `tokens` takes long enough to earn it back."""
-    if choice == "auto":
-        operations = 6 * sum(parameter.numel() for parameter in model.parameters()) * tokens
-        able = device.device.type == "cuda" and importlib.util.find_spec("triton")
-        return bool(able) and operations > COMPILE_WORTH_OPERATIONS
-    return choice == "on"
-
-
-def microbatch_budget(model, device, training=True):
-    """How many tokens to compute at once, estimated from memory: weights, gradients, two moments, activations.
-
-    An estimate is enough: where it is too high, the loop halves it (see common/training/step.py).
-    """
-    if device.device.type != "cuda":
-        return CPU_MICROBATCH_TOKENS
-    config = model.config
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    free = 0.9 * torch.cuda.mem_get_info(device.device)[1] - weights * (18 if training else 6)
-    per_token = config.num_hidden_layers * config.hidden_size * (ACTIVATION_BYTES if training else 2)
-    if device.precision == "fp32":
-        per_token *= 2
-    return int(min(max(free / per_token, 512), MOST_MICROBATCH_TOKENS))

@@ -15,13 +15,18 @@ from common.cli import UserError
 from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from common.training.optimizer import learning_rate_factor
-from common.training.processes import agree
+from common.training.processes import agree, copy_from_main, gather
 from common.training.progress import progress_bar
 from common.training.step import Step
 from common.training.tokens import deal_batches
 
 LOG_EVERY = 10  # steps between two loss records: only then are losses read from the device
+WORTH_SAVING = 60  # seconds of training: less is computed again sooner than a large checkpoint is written
 BEST_WEIGHTS = "best.safetensors"
+
+
+class Diverged(UserError):
+    """The loss is not finite: this run cannot go on, others of an ensemble can."""
 
 
 @dataclass
@@ -30,7 +35,8 @@ class Progress:
 
     step: int = 0
     tokens: int = 0  # real tokens trained on, over all processes
-    seconds: float = 0.0  # since the start; the time between an interruption and the resumption is left out
+    seconds: float = 0.0  # of training: without validation, checkpoints and the time between two starts
+    elapsed: float = 0.0  # since the start, without the time between two starts
     losses: list[float] = field(default_factory=list)  # of the steps since the last record
     epoch_loss: float = 0.0  # the sum over the epoch's recorded steps
     best: list | None = None  # with --keep best: [validation accuracy, epoch]
@@ -40,7 +46,7 @@ class Progress:
 class Fit:
     """What training leaves besides the weights."""
 
-    seconds: float
+    seconds: float  # of training, as in Progress
     tokens: int  # real tokens trained on, over all processes
     steps: int
     microbatch_tokens: int  # the budget in the end; smaller than at the start where memory ran out
@@ -60,15 +66,14 @@ def fit(
     After each epoch `evaluate()` returns a dict with valid_loss, valid_accuracy and valid_macro_f1, or an empty one.
     `log(record)` takes every record of metrics.jsonl, and first {"event": "start", "step"}: what was logged after that
     step will come again. Checkpoints are kept in `folder`, an existing one is continued.
-    Raises UserError for a loss that is not finite, Interrupted after SIGINT or SIGTERM (a checkpoint is saved first).
+    Raises Diverged for a loss that is not finite, Interrupted after SIGINT or SIGTERM (a checkpoint is saved first).
     """
     recipe, device, rows = step.recipe, step.device, len(step.texts.lengths)
     epoch_steps = math.ceil(rows / recipe.batch_size)
     total_steps = min(recipe.epochs * epoch_steps, recipe.max_steps or recipe.epochs * epoch_steps)
     progress = _resume(step, folder, total_steps)
     log({"event": "start", "step": progress.step})
-    begin = time.monotonic() - progress.seconds
-    saved = time.monotonic()
+    clock, saved = Clock(progress), progress.seconds
 
     with progress_bar(total_steps, "train", "step", progress.step, device.main) as bar, StopSignals() as stop:
         for epoch, position, batch in _schedule(progress.step, total_steps, rows, recipe.batch_size, step.seed):
@@ -80,63 +85,100 @@ def fit(
             bar.update()
 
             now = {"step": progress.step, "epoch": progress.step / epoch_steps}
-            epoch_ends = position + 1 == epoch_steps or progress.step == total_steps
+            ends = progress.step == total_steps
+            epoch_ends = ends or position + 1 == epoch_steps
             logs = epoch_ends or progress.step % LOG_EVERY == 0
             if logs:
                 log({"event": "step", **now, **_loss_record(step, progress, rate)})
+            clock.count_training()
             if epoch_ends:
                 scores = evaluate()
+                clock.count_pause()
                 epoch_loss, progress.epoch_loss = progress.epoch_loss / (position + 1), 0.0
-                seconds = time.monotonic() - begin
-                log({"event": "epoch", **now, "train_loss": epoch_loss, **scores, "seconds": seconds})
-                if recipe.keep == "best":
-                    _keep_best(step, progress, scores["valid_accuracy"], epoch + 1, folder)
+                log({"event": "epoch", **now, "train_loss": epoch_loss, **scores, "seconds": progress.elapsed})
+            best = recipe.keep == "best" and epoch_ends and _keep_best(step, progress, scores, epoch + 1, folder)
 
-            progress.seconds = time.monotonic() - begin
             if logs or device.processes == 1:  # several processes agree where they wait for one another anyway
-                due = progress.step < total_steps and (epoch_ends or time.monotonic() - saved > 60 * checkpoint_minutes)
-                stops, due = agree(device, stop.requested, due)
+                limit = min(60 * checkpoint_minutes, WORTH_SAVING) if ends else 60 * checkpoint_minutes
+                stops, due = agree(device, stop.requested, best or progress.seconds - saved > limit)
                 if stops or due:
-                    progress.losses += step.read_losses()
-                    if device.main:
-                        save_checkpoint(folder, step.model, step.optimizer, vars(progress), step.scaler)
-                    saved = time.monotonic()
+                    _save(step, progress, folder)
+                    clock.count_pause()
+                    saved = progress.seconds
                 if stops:
                     raise Interrupted("a checkpoint is saved; the same command goes on from there")
 
     if progress.best:
-        load_weights(folder / BEST_WEIGHTS, step.model)
+        if device.main:
+            load_weights(folder / BEST_WEIGHTS, step.model)
+        copy_from_main(device, step.model)
     kept_epoch = progress.best[1] if progress.best else math.ceil(total_steps / epoch_steps)
     return Fit(progress.seconds, progress.tokens, total_steps, step.budget, kept_epoch)
 
 
+class Clock:
+    """Adds the time since its last call to the progress, as training or as a pause of it."""
+
+    def __init__(self, progress: Progress):
+        self.progress, self.last = progress, time.monotonic()
+
+    def count_pause(self) -> float:
+        """The seconds since the last call, which were no training."""
+        now = time.monotonic()
+        passed, self.last = now - self.last, now
+        self.progress.elapsed += passed
+        return passed
+
+    def count_training(self) -> None:
+        """The time since the last call was training."""
+        self.progress.seconds += self.count_pause()
+
+
 def _resume(step: Step, folder: Path, total_steps: int) -> Progress:
-    """The progress of the newest checkpoint, whose weights the model then has; or of a run that begins."""
-    stored = load_checkpoint(folder, step.model, step.optimizer, step.scaler, step.print_line)
-    if stored is None:
-        return Progress()
-    step.print_line(f"resumed at step {stored['step']} of {total_steps}")
-    return Progress(**{name: stored[name] for name in vars(Progress())})
+    """The progress of the newest checkpoint, whose weights the model then has; or of a run that begins.
+
+    Raises UserError where the processes find different checkpoints.
+    """
+    stored = load_checkpoint(folder, step.model, step.optimizer, step.scaler, step.print_line) or {}
+    progress = Progress(**{name: value for name, value in stored.items() if name in vars(Progress())})
+    found = gather(step.device, progress.step)
+    if len(set(found)) > 1:
+        raise UserError(
+            f"the processes find checkpoints of different steps in {folder} ({', '.join(map(str, found))}): "
+            "name a run folder on a disk that all nodes share, with --run-name"
+        )
+    if stored:
+        step.print_line(f"resumed at step {progress.step} of {total_steps}")
+    return progress
 
 
 def _loss_record(step: Step, progress: Progress, rate: float) -> dict:
-    """The mean loss since the last record, which enters the epoch's. Raises UserError where one is not finite."""
+    """The mean loss since the last record, which enters the epoch's. Raises Diverged where one is not finite."""
     losses = progress.losses + step.read_losses()
     if not all(map(math.isfinite, losses)):
         hint = " or use --precision fp32" if step.device.precision == "fp16" else ""
-        raise UserError(f"the loss is not finite at step {progress.step}; lower --learning-rate{hint}")
+        raise Diverged(f"the loss is not finite at step {progress.step}; lower --learning-rate{hint}")
     progress.losses = []
     progress.epoch_loss += sum(losses)
     return {"train_loss": float(np.mean(losses)), "learning_rate": rate * step.recipe.learning_rate}
 
 
-def _keep_best(step: Step, progress: Progress, accuracy: float, epoch: int, folder: Path) -> None:
-    """Save the weights where this epoch's validation accuracy is the highest; of equal ones the first."""
-    if progress.best and accuracy <= progress.best[0]:
-        return
-    progress.best = [accuracy, epoch]
+def _save(step: Step, progress: Progress, folder: Path) -> None:
+    """Save a checkpoint; every process waits until it is there, so that none ends the others' work by leaving."""
+    progress.losses += step.read_losses()
+    if step.device.main:
+        save_checkpoint(folder, step.model, step.optimizer, vars(progress), step.scaler)
+    gather(step.device, None)
+
+
+def _keep_best(step: Step, progress: Progress, scores: dict, epoch: int, folder: Path) -> bool:
+    """Save the weights where the validation accuracy is the highest yet; returns whether it is."""
+    if progress.best and scores["valid_accuracy"] <= progress.best[0]:
+        return False
+    progress.best = [scores["valid_accuracy"], epoch]
     if step.device.main:
         save_weights(folder / BEST_WEIGHTS, step.model)
+    return True
 
 
 def _schedule(start: int, stop: int, rows: int, batch_size: int, seed: int) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -151,13 +151,13 @@ def add_training_options(parser: ArgumentParser) -> None:
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
         help="auto: bf16 on GPUs and CPUs that have it natively, else fp16 on GPUs and fp32 on CPUs; "
-        "CPUs predict in fp32 always",
+        "CPUs predict in fp32 always; fp32 on CUDA multiplies matrices in TF32",
     )
     group.add_argument(
         "--compile",
         choices=["auto", "on", "off"],
         default="auto",
-        help="compile the encoder layers; auto: on CUDA where the run is long enough to earn it back",
+        help="compile the encoder layers; auto: on CUDA where the runs are long enough to earn it back",
     )
     group.add_argument(
         "--gradient-checkpointing",
@@ -176,7 +176,7 @@ def add_training_options(parser: ArgumentParser) -> None:
         type=number(float, 0),
         default=10.0,
         metavar="M",
-        help="save a checkpoint at least this often, besides every epoch's end",
+        help="save a checkpoint after this much training, and on Ctrl-C and SIGTERM",
     )
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from common.training.devices import Device, microbatch_budget
+from common.cli import UserError
+from common.training.devices import Device
 from common.training.forward import choose_mode, compute_logits
+from common.training.memory import free_cached_memory, is_out_of_memory, microbatch_budget
 from common.training.processes import sum_over_processes
 from common.training.progress import progress_bar
 from common.training.recipe import Recipe
@@ -19,8 +21,9 @@ def predict(
     """Class probabilities of `texts`, [texts, classes] float32, in their order.
 
     `recipe` says how long texts are read (its max_length and long_texts): cut, or in windows whose probabilities are
-    averaged; without it they are taken as they are. Computed from long to short, in microbatches; under torchrun
-    every process computes a share and gets all.
+    averaged; without it they are taken as they are. Computed from long to short, in microbatches, which are halved
+    where memory runs out; under torchrun every process computes a share and gets all. Raises UserError where a single
+    text does not fit.
     """
     device = device.predicting()
     model.to(device.device).eval()
@@ -37,11 +40,22 @@ def predict(
     probabilities = torch.zeros(len(counts), model.config.num_labels, device=device.device)
     bar = progress_bar(len(parts), progress, "text", shown=device.main)
     with bar, device.autocast():
-        for micro in split_by_length(parts, store.lengths, budget, mode == "padded"):
-            logits = compute_logits(model, store.gather(micro), mode)
-            rows = torch.from_numpy(owner[micro]).to(device.device)
-            probabilities.index_add_(0, rows, logits.float().softmax(dim=-1))
-            bar.update(len(micro))
+        waiting = split_by_length(parts, store.lengths, budget, mode == "padded")
+        while waiting:
+            micro = waiting.pop(0)
+            try:
+                logits = compute_logits(model, store.gather(micro), mode)
+                rows = torch.from_numpy(owner[micro]).to(device.device)
+                probabilities.index_add_(0, rows, logits.float().softmax(dim=-1))
+                bar.update(len(micro))
+                continue
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(micro) == 1:
+                    raise UserError("GPU memory is too small to predict a single text; lower --max-length") from None
+            free_cached_memory(device)
+            waiting[:0] = np.array_split(micro, 2)
     if device.processes > 1:
         sum_over_processes([probabilities])
     return (probabilities / counts[:, None]).cpu().numpy()

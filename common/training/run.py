@@ -18,7 +18,8 @@ from common.metrics import score_probabilities
 from common.plots import draw_learning_curves
 from common.predictions import TEST, VALID, Predictions, write_predictions
 from common.runs import append_metrics, cut_metrics, environment, read_metrics
-from common.training.devices import Device, wants_compile
+from common.training.compiling import wants_compile
+from common.training.devices import Device
 from common.training.forward import compile_layers
 from common.training.inputs import Inputs
 from common.training.loop import fit
@@ -42,12 +43,14 @@ def fine_tune(
     arguments: Namespace,
     print_line: Callable[[str], None],
     baseline: dict | None = None,
+    runs: int = 1,
 ) -> dict:
     """Train one model in an opened run folder and write all its files; returns results.json's content.
 
     `train_rows` are positions in train.csv. `held_out` is the frame and the tokens of the rows to validate on, or
-    None. `arguments` are those of add_training_options. `baseline` is written into results.json. Every process of a
-    torchrun calls this; the main one writes and prints.
+    None. `arguments` are those of add_training_options. `baseline` is written into results.json. `runs` is how many of
+    this kind this process trains: they share compiled code. Every process of a torchrun calls this; the main one
+    writes and prints.
     """
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
@@ -68,7 +71,9 @@ def fine_tune(
     if arguments.gradient_checkpointing:
         model.activation_checkpointing_enable()
     tokens = int(np.minimum(texts.lengths, recipe.max_length).sum()) * recipe.epochs
-    compiled = wants_compile(arguments.compile, device, model, tokens)
+    compiled, failure = wants_compile(arguments.compile, device, model, tokens * runs)
+    if failure:
+        print_line(failure)
     if compiled:
         compile_layers(model)
     if device.main:

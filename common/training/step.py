@@ -14,11 +14,12 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from common.cli import UserError
-from common.training.devices import Device, microbatch_budget
+from common.training.devices import Device
 from common.training.dropout import use_word_dropout
 from common.training.forward import choose_mode, compute_logits
+from common.training.memory import free_cached_memory, is_out_of_memory, microbatch_budget
 from common.training.optimizer import class_weights, make_optimizer
-from common.training.processes import sum_over_processes
+from common.training.processes import GradientExchange, sum_over_processes
 from common.training.recipe import Recipe
 from common.training.tokens import Encoded, TokenStore, cut_heads, draw_windows, split_by_length
 
@@ -50,6 +51,8 @@ class Step:
             use_word_dropout(model)
         self.optimizer = make_optimizer(model, recipe)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]  # from first layer to last
+        self.exchange = GradientExchange(trained) if device.processes > 1 else None
         self.scaler = torch.amp.GradScaler("cuda") if device.precision == "fp16" else None
         weights = class_weights(labels, model.config.num_labels, recipe.class_weights)
         self.row_weights = weights[labels]
@@ -70,35 +73,50 @@ class Step:
     def __call__(self, step: int, rows: np.ndarray, rate: float) -> None:
         """Train on the texts `rows`, the batch of step number `step`, at `rate` times the peak learning rates.
 
-        Raises UserError where memory does not hold a single text.
+        Raises UserError where memory does not hold a single text, or the optimizer's state.
         """
         self.losses.append(self._backward(step, rows))
-        if self.device.processes > 1:
-            sum_over_processes([parameter.grad for parameter in self.parameters if parameter.grad is not None])
-        self._update(rate)
+        try:
+            self._update(rate)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(
+                "GPU memory is too small for the model's gradients and the optimizer's state: take a smaller model, or "
+                "a GPU that no other process uses"
+            ) from None
 
     def _backward(self, step: int, rows: np.ndarray) -> torch.Tensor:
         """Compute the batch's gradients, in smaller microbatches where memory runs out; returns the loss."""
-        direction = None
+        direction, adversarial = None, bool(self.recipe.adversarial)
+        if self.exchange:
+            self.exchange.begin()
         while True:
             try:
-                loss = self._accumulate(step, rows)
-                if self.recipe.adversarial:
+                loss = self._accumulate(step, rows, last_pass=not adversarial)
+                if adversarial:
                     direction = self._direction() if direction is None else direction  # processes agree on it once
                     with self._moved_embeddings(direction):
-                        self._accumulate(step, rows)
-                return loss
-            except torch.OutOfMemoryError:
+                        self._accumulate(step, rows, last_pass=True)
+                break
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self.budget <= self.store.lengths[rows].max():
                     raise UserError(
                         "GPU memory is too small for a single text; lower --max-length, add --gradient-checkpointing, "
                         "or take a smaller model"
                     ) from None
             self._shrink_budget()  # outside the handler: the exception would keep the failed step's tensors alive
+        if self.exchange:
+            self.exchange.finish()
+        return loss
 
     def _shrink_budget(self) -> None:
+        if self.exchange:
+            self.exchange.pause()
         self.optimizer.zero_grad()
-        torch.cuda.empty_cache()
+        free_cached_memory(self.device)
         self.budget = max(self.budget // 2, 1)
         self.print_line(
             f"GPU memory is full: going on with microbatches of {self.budget} tokens (same batches, same result)"
@@ -118,8 +136,11 @@ class Step:
             self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _accumulate(self, step: int, rows: np.ndarray) -> torch.Tensor:
-        """Add up the gradients of the batch's mean loss, of this process' share of the rows; returns that share."""
+    def _accumulate(self, step: int, rows: np.ndarray, last_pass: bool = False) -> torch.Tensor:
+        """Add up the gradients of the batch's mean loss, of this process' share of the rows; returns that share.
+
+        In the step's `last_pass` the last microbatch completes the gradients: the processes begin to exchange them.
+        """
         self.model.train()
         torch.manual_seed((self.seed * 1_000_003 + step) * 1009 + self.device.rank)
         normaliser = float(self.row_weights[rows].sum())
@@ -127,8 +148,11 @@ class Step:
         scale = 1.0 if len(share) else 0.0  # fewer rows than processes: take part, without weight
         total = torch.zeros((), device=self.device.device)
         lengths, padded = self.store.lengths, self.mode == "padded"
-        for micro in split_by_length(share if len(share) else rows[:1], lengths, self.budget, padded):
+        microbatches = split_by_length(share if len(share) else rows[:1], lengths, self.budget, padded)
+        for position, micro in enumerate(microbatches, 1):
             loss = self.loss(micro) * (scale / normaliser)
+            if self.exchange and last_pass and position == len(microbatches):
+                self.exchange.begin_last_pass()
             (self.scaler.scale(loss) if self.scaler else loss).backward()
             total += loss.detach()
         return total

@@ -80,7 +80,7 @@ def test_label_issues_killed_in_cross_validation_and_after_it_end_the_same(small
         def reached(where=where, enough=enough):
             if where == "looking":  # the cross-validation is complete
                 return (run / "results.json").exists()
-            return records(run) >= enough and (where == "training" or list(run.rglob(".step-*.tmp.*")))
+            return records(run) >= enough and (where == "training" or list(run.rglob(".*.tmp.*")))
 
         while not reached():
             assert process.poll() is None, process.stderr.read()
@@ -127,7 +127,7 @@ def test_a_signal_in_the_last_validation_ends_the_ensemble(small_data, in_tmp, m
 
 def test_checkpoints_of_a_complete_run_are_swept(small_data, in_tmp, monkeypatch):
     """Killed after results.json, before the checkpoints go: of a large encoder, gigabytes."""
-    arguments = [*QUICK, "--data", str(small_data), "--run", "x"]
+    arguments = [*QUICK, "--data", str(small_data), "--run", "x", "--checkpoint-minutes", "0"]
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     assert train.main(arguments) == 0
     assert any(name.startswith("checkpoints/") for name in files("runs/x"))

@@ -1,6 +1,8 @@
 """The loop: schedule, optimizer, microbatches, interruption and resumption, failures."""
 
 import math
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 import common.training.loop
+import common.training.prediction
 import common.training.step
 from common.cli import UserError
 from common.data import load_dataset
@@ -189,6 +192,82 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(task, tmp_path, monkeypa
     assert losses(again) == losses(records)
 
 
+def test_a_signal_while_the_losses_are_read_is_not_lost(task, tmp_path, monkeypatch):
+    """On a GPU that is where the host waits, so that is when most signals arrive."""
+    read = Step.read_losses
+
+    def interrupted_read(step):
+        losses = read(step)
+        if len(losses) == 6:  # the first record, after the first epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    monkeypatch.setattr(Step, "read_losses", interrupted_read)
+    with pytest.raises(Interrupted):
+        run(task, tmp_path)
+    assert [path.stem for path in tmp_path.glob("step-*")] == ["step-00000006"]
+
+
+@pytest.fixture
+def slow_clock(monkeypatch):
+    """Time passes by `sleep(seconds)` alone; a step takes 31 seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(common.training.loop.time, "monotonic", lambda: now[0])
+    call = Step.__call__
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    def slow_step(*arguments):
+        sleep(31)
+        return call(*arguments)
+
+    monkeypatch.setattr(Step, "__call__", slow_step)
+    return sleep
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(2, [4, 8, 12]), (5, [10, 12]), (60, [12])])
+def test_checkpoints_are_saved_when_they_are_worth_it(task, tmp_path, monkeypatch, slow_clock, minutes, expected):
+    """After that many minutes of training, and in the end where more than a minute would be lost: gigabytes each."""
+    saved = []
+    monkeypatch.setattr(common.training.loop, "save_checkpoint", lambda *given: saved.append(given[3]["step"]))
+    run(task, tmp_path, checkpoint_minutes=minutes)
+    assert saved == expected
+
+
+def test_a_run_of_seconds_saves_no_checkpoint(task, tmp_path):
+    run(task, tmp_path)
+    assert not list(tmp_path.glob("step-*"))
+
+
+def test_seconds_of_training_are_those_of_the_steps(task, tmp_path, monkeypatch, slow_clock):
+    """Neither validation nor checkpoints count, so that tokens per second compare."""
+    records = []
+    monkeypatch.setattr(common.training.loop, "save_checkpoint", lambda *_: slow_clock(7))
+    outcome, _, _ = run(
+        task, tmp_path, log=records.append, evaluate=lambda: slow_clock(1000) or {}, checkpoint_minutes=2
+    )
+    assert outcome.seconds == 12 * 31
+    assert [r["seconds"] for r in records if r["event"] == "epoch"] == [6 * 31 + 1000 + 7, 12 * 31 + 2000 + 14]
+
+
+def test_a_checkpoint_of_another_gpu_is_continued(task, tmp_path):
+    """bf16 has no scaler, fp16 has one: it begins anew. And the budget is that of the GPU that goes on."""
+    source, tokenizer, classes, texts, labels = task
+
+    def stop(record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(task, tmp_path, checkpoint_minutes=0, budget=40, log=stop)
+    model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
+    step = Step(model, texts, labels, RECIPE, 0, CPU, budget=4000)
+    scaler = torch.amp.GradScaler("cpu")
+    assert load_checkpoint(tmp_path, model, step.optimizer, scaler)["step"] == 5
+    assert scaler.state_dict() == torch.amp.GradScaler("cpu").state_dict()
+    assert fit(step, tmp_path).microbatch_tokens == 4000
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(task, tmp_path):
     def stop_late(record):
         if record["step"] == 12:
@@ -278,6 +357,45 @@ def test_a_single_text_that_does_not_fit_is_the_users_to_mend(task, tmp_path, mo
     monkeypatch.setattr(common.training.step, "compute_logits", full)
     with pytest.raises(UserError, match="--gradient-checkpointing"):
         run(task, tmp_path)
+
+
+def test_memory_that_is_too_small_for_the_optimizer_is_the_users_to_mend(task, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(UserError, match="optimizer's state"):
+        run(task, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
+)
+def test_memory_that_is_full_in_prediction_halves_the_microbatch(task, monkeypatch, error):
+    source, tokenizer, classes, texts, _ = task
+    model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
+    plain = predict(model, texts, CPU)
+    compute, refused = common.training.prediction.compute_logits, []
+
+    def limited(model, batch, mode):
+        if len(batch.ids) > 100:
+            refused.append(len(batch.ids))
+            raise error
+        return compute(model, batch, mode)
+
+    monkeypatch.setattr(common.training.prediction, "compute_logits", limited)
+    assert predict(model, texts, CPU) == pytest.approx(plain, abs=1e-6)
+    assert refused
+    monkeypatch.setattr(common.training.prediction, "compute_logits", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predict(model, texts, CPU)
+
+    def never(*_):
+        raise error
+
+    monkeypatch.setattr(common.training.prediction, "compute_logits", never)
+    with pytest.raises(UserError, match="too small to predict a single text"):
+        predict(model, texts, CPU)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(task, tmp_path, monkeypatch):

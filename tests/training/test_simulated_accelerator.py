@@ -45,7 +45,7 @@ def test_planted_faults_are_caught(steps):
 
 
 def test_what_a_step_is_made_of(steps):
-    """Two layers. Where the figures grow, a step has become slower: `python -m benchmarks.speed.kernels` counts more."""
+    """Two layers. Where the figures grow, a step is slower: `python -m benchmarks.speed.kernels` counts more."""
 
     def kernels(case):
         return [steps[case][part] for part in ("forward", "backward", "update")]

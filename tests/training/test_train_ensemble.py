@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import train_ensemble
 from common.predictions import read_predictions
@@ -142,6 +143,22 @@ def test_a_failing_member_costs_only_itself(small_data, in_tmp, monkeypatch, cap
     os.chdir(in_tmp)
     assert train_ensemble.main(arguments) == 0
     assert Path("runs/e/results.json").exists()
+
+
+def test_a_member_whose_loss_is_not_finite_costs_only_itself(small_data, in_tmp, monkeypatch, capsys):
+    import common.training.step
+
+    compute = common.training.step.compute_logits
+    monkeypatch.setattr(
+        common.training.step,
+        "compute_logits",
+        lambda model, *batch: compute(model, *batch) * (float("nan") if torch.initial_seed() < 10**9 else 1),
+    )
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "2", "--run", "e"]
+    assert train_ensemble.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: 1 of 2 members failed (tiny-seed0: the loss is not finite at step 3; lower")
+    assert Path("runs/e/members/tiny-seed1/results.json").exists() and not Path("runs/e/results.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""Two processes that train together: see processes.py, which they run."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.test_train import ROOT
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each of the two processes found, by rank."""
+    if not hasattr(os, "fork"):
+        pytest.skip("forks")
+    folder = tmp_path_factory.mktemp("processes")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(ROOT / "tests/training/processes.py"), str(folder), str(port)]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_gradients_are_exchanged_while_the_backward_pass_goes_on(found):
+    for answers in found:
+        case = answers["exchange_while_computing"]
+        assert case["of"] > 4
+        assert max(case["asked"]) >= case["of"] - 2  # all but the buckets of the first layers
+        assert case["weights"] == pytest.approx(case["alone"], rel=1e-6)
+
+
+def test_memory_that_is_full_in_one_process_changes_nothing(found):
+    plain = found[0]["exchange_while_computing"]["weights"]
+    cases = [answers["memory_full_on_one"] for answers in found]
+    assert [case["budget"] for case in cases] == [40, 20]
+    assert [case["weights"] for case in cases] == pytest.approx([plain, plain], rel=1e-6)
+
+
+def test_the_best_epochs_weights_are_every_processes(found):
+    for answers in found:
+        case = answers["keep_best"]
+        assert case["weights"] == case["best"] != case["last"]
+
+
+def test_a_signal_to_one_process_ends_all_when_the_checkpoint_is_saved(found):
+    assert [answers["signal_to_one"] for answers in found] == [["step-00000006.safetensors"]] * 2
+
+
+def test_nodes_without_a_shared_disk_are_noticed(found):
+    for rank, answers in enumerate(found):
+        assert answers["other_folder"].startswith(
+            f"process 1 of 2 does not see FOLDER/disk{rank}, which process 0 made:"
+        )
+        assert "checkpoints of different steps" in answers["other_checkpoint"]
+        assert "(2, 0)" in answers["other_checkpoint"]
