@@ -1,6 +1,7 @@
 """One run: trains a model and fills its folder, from environment.json to results.json."""
 
 import shutil
+import textwrap
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def fine_tune(
         frame, encoded = held_out
         probabilities = predict(model, encoded, device, recipe, "validate")
         if line := _stuck_line(most_probable(probabilities, dataset.classes), frame["label"].to_numpy()):
-            print_line(line)
+            print_line(textwrap.fill(line, 76, subsequent_indent="  "))
         scores = score_probabilities(frame["label"], probabilities, dataset.classes)
         return {f"valid_{name}": scores[name] for name in ("loss", "accuracy", "macro_f1")}
 
