@@ -33,17 +33,20 @@ MODELS = {
     "gelectra-large": Spec("deepset/gelectra-large", "MIT", defaults={"learning_rate": 1e-5, "epochs": 10}),
     "gottbert-base": Spec("TUM/GottBERT_base_last", "MIT"),
     "gottbert-large": Spec("TUM/GottBERT_large", "MIT"),
-    "geistbert-base": Spec("GeistBERT/GeistBERT_base", "MIT"),
+    "geistbert-base": Spec("GeistBERT/GeistBERT_base", "MIT, unverified: see its page"),
     "bert-base-german-cased": Spec("google-bert/bert-base-german-cased", "MIT"),
     "dbmdz-bert-german-cased": Spec("dbmdz/bert-base-german-cased", "MIT"),
     "distilbert-german": Spec("distilbert/distilbert-base-german-cased", "Apache-2.0"),
     "xlm-roberta-base": Spec("FacebookAI/xlm-roberta-base", "MIT"),
-    # DeBERTa-v2, slower than BERT of the same size, often more accurate
+    # DeBERTa-v2: padded batches and the first token, no mean pooling
     "geberta-base": Spec("ikim-uk-essen/geberta-base", "MIT"),
     "geberta-large": Spec("ikim-uk-essen/geberta-large", "MIT"),
+    # Not verified: the files of its page could not be read, gerturax-2's are assumed
     "gerturax-3": Spec("gerturax/gerturax-3", "Apache-2.0"),
     "eurobert-210m": Spec("EuroBERT/EuroBERT-210m", "Apache-2.0"),
+    # Pickled weights alone, by its tags
     "mmbert-base": Spec("jhu-clsp/mmBERT-base", "MIT"),
+    # Not verified: whether these two have a tokenizer.json; they load with and without
     "moderngbert-134m": Spec("LSX-UniWue/ModernGBERT_134M", "RAIL-M, research only"),
     "moderngbert-1b": Spec("LSX-UniWue/ModernGBERT_1B", "RAIL-M, research only"),
 }

@@ -63,7 +63,7 @@ def _check_folder(folder):
             raise UserError(f"{folder} is a run folder; use its model: --model {folder / 'model'}")
         if members:
             raise UserError(f"{folder} is an ensemble's folder; use a member's model: --model {members[0].parent}")
-        snapshots = sorted((folder / "snapshots").glob("*/config.json"))
+        snapshots = sorted([*folder.glob("snapshots/*/config.json"), *folder.glob("models--*/snapshots/*/config.json")])
         if snapshots:
             raise UserError(f"{folder} is a hub cache folder; use a snapshot of it: --model {snapshots[-1].parent}")
         if (folder / "adapter_config.json").exists():

@@ -1,6 +1,5 @@
 """Loading: where an encoder comes from, the traps of published checkpoints, what is refused."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -10,53 +9,21 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
-    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
-    LlamaConfig,
-    LlamaModel,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaModel,
 )
 
 from common.cli import UserError
-from common.training.configs import describe_source, max_positions
-from common.training.models import head_parameters, load_model, unshared_weights
+from common.training.configs import describe_source
+from common.training.models import head_parameters, unshared_weights
 from common.training.registry import MODELS
 from common.training.run import _stuck_line
 from common.training.sources import find_source
-from common.training.tiny import build_tiny_tokenizer
-from common.training.tokenizer import load_tokenizer, tokenizer_warnings
-
-TEXTS = ["Der Sturm auf der Straße war für alle stark.", "Für Öl und Ärger sorgt der Übermut der Fußballer."] * 3
-CLASSES = ["Kultur", "Sport"]
-SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return build_tiny_tokenizer(TEXTS)
-
-
-@pytest.fixture
-def checkpoint(tmp_path, tokenizer):
-    """A folder as pre-training leaves it: an encoder without pooler and head, in float16."""
-    torch.manual_seed(1)
-    config = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **SIZES)
-    BertForMaskedLM(config).half().save_pretrained(tmp_path / "encoder")
-    tokenizer.save_pretrained(tmp_path / "encoder")
-    return tmp_path / "encoder"
-
-
-def load(folder, **settings):
-    source = find_source(str(folder))
-    tokenizer, _ = load_tokenizer(source, TEXTS)
-    return load_model(source, tokenizer, CLASSES, **{"seed": 0, "pooling": "first", **settings})
+from common.training.tokenizer import load_tokenizer
+from tests.training.encoder_folders import SIZES, TEXTS, load
 
 
 def test_short_names_hub_ids_and_folders(checkpoint):
@@ -156,15 +123,6 @@ def test_a_config_that_tells_nothing_is_refused_with_the_way_out(checkpoint):
         load(checkpoint)
 
 
-@pytest.mark.parametrize("kept", [(), ("tokenizer_config.json",)])
-def test_a_folder_without_vocabulary_is_refused(checkpoint, kept):
-    for path in checkpoint.glob("tokenizer*"):
-        if path.name not in kept:
-            path.unlink()
-    with pytest.raises(UserError, match=r"no vocabulary: expected vocab\.txt \(or tokenizer\.json\)"):
-        load(checkpoint)
-
-
 def test_remote_code_is_never_run(checkpoint):
     (checkpoint / "evil.py").write_text("raise SystemExit('ran')")
     config = json.loads((checkpoint / "config.json").read_text())
@@ -181,36 +139,6 @@ def test_damaged_weights_are_refused(checkpoint):
         load(checkpoint)
 
 
-def test_positions_cap_a_tokenizer_without_maximum(tmp_path, tokenizer):
-    """GottBERT: RoBERTa counts positions from the padding id + 1, and its tokenizer names no maximum."""
-    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=514, pad_token_id=1, **SIZES)
-    assert max_positions(config) == 512
-    RobertaModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
-    unlimited = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, unk_token="[UNK]")
-    assert unlimited.model_max_length > 1e20
-    unlimited.save_pretrained(tmp_path)
-    loaded, _ = load_tokenizer(find_source(str(tmp_path)), TEXTS)
-    assert loaded.model_max_length == 512
-    assert max_positions(BertConfig(max_position_embeddings=512)) == 512
-
-
-def simple_tokenizer(lowercase, strip_accents, vocabulary):
-    words = Tokenizer(models.WordLevel({word: k for k, word in enumerate(["[UNK]", *vocabulary])}, unk_token="[UNK]"))
-    words.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
-    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
-
-
-def test_tokenizers_that_harm_german_are_named(tokenizer):
-    words = ["für", "fur", "Straße", "straße", "Öl", "Ärger", "Übermut", "und", ","]
-    stripped = ["fur", "straße", "strasse", "ol", "arger", "ubermut", "und", ","]
-    assert tokenizer_warnings(simple_tokenizer(False, False, words)) == []
-    assert tokenizer_warnings(tokenizer) == []
-    both = tokenizer_warnings(simple_tokenizer(True, True, stripped))
-    assert len(both) == 2 and "strips umlauts" in both[0] and "lowercases" in both[1]
-    assert "knows no umlauts" in tokenizer_warnings(simple_tokenizer(False, False, words[:2]))[-1]
-
-
 def test_the_identity_of_a_folder_is_its_content(checkpoint, tmp_path):
     before = describe_source(find_source(str(checkpoint)))
     moved = checkpoint.rename(tmp_path / "elsewhere")
@@ -219,18 +147,6 @@ def test_the_identity_of_a_folder_is_its_content(checkpoint, tmp_path):
     config = json.loads((moved / "config.json").read_text())
     (moved / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-6}))
     assert describe_source(find_source(str(moved)))["revision"] != before["revision"]
-
-
-def test_tiny_is_the_same_every_time():
-    one, two = build_tiny_tokenizer(TEXTS), build_tiny_tokenizer(reversed(TEXTS))
-    assert one.backend_tokenizer.to_str() == two.backend_tokenizer.to_str()
-    assert one.decode(one("Straße für Öl")["input_ids"], skip_special_tokens=True) == "Straße für Öl"
-
-
-def edit_json(path, **changes):
-    """Change keys of a JSON file; None takes a key out."""
-    content = json.loads(path.read_text(encoding="utf-8")) | changes
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}), encoding="utf-8")
 
 
 def test_old_names_buffers_types_and_shards_of_weights(checkpoint):
@@ -296,125 +212,6 @@ def test_a_head_goes_by_the_names_of_its_classes(tmp_path, tokenizer):
     assert len(lines) == 3
 
 
-def save_tokenizer(folder, lowercase, **config):
-    """A whole tokenizer.json of TEXTS' words, and a tokenizer_config.json that says what is given."""
-    words = sorted({word for text in TEXTS for word in text.replace(".", " .").split()})
-    pieces = [word.lower() for word in words] if lowercase else words
-    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    ids = {piece: number for number, piece in enumerate([*marks, *sorted(set(pieces))])}
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
-    tokenizer.add_special_tokens(marks)
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    edit_json(folder / "config.json", vocab_size=len(ids))
-    return tokenizer
-
-
-def test_the_tokenizer_is_that_of_the_file(checkpoint):
-    """transformers 5 lower-cases a BERT tokenizer whose tokenizer_config.json does not say do_lower_case."""
-    original = save_tokenizer(checkpoint, lowercase=False)
-    tokenizer, warnings = load_tokenizer(find_source(str(checkpoint)), TEXTS)
-    assert tokenizer(TEXTS)["input_ids"] == [encoding.ids for encoding in original.encode_batch(TEXTS)]
-    assert (tokenizer.cls_token, tokenizer.pad_token, tokenizer.unk_token) == ("[CLS]", "[PAD]", "[UNK]")
-    assert warnings == [
-        "transformers reads other tokens than the encoder's own tokenizer.json gives; tokenizer.json is taken"
-    ]
-    tokenizer.save_pretrained(checkpoint)
-    assert AutoTokenizer.from_pretrained(checkpoint)(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]
-
-    save_tokenizer(checkpoint, lowercase=False, do_lower_case=False)
-    assert load_tokenizer(find_source(str(checkpoint)), TEXTS)[1] == []
-
-
-def test_a_wordpiece_file_under_roberta_gives_words_not_letters(checkpoint):
-    original = save_tokenizer(checkpoint, lowercase=False)
-    edit_json(checkpoint / "config.json", model_type="roberta", architectures=["RobertaModel"])
-    tokenizer, warnings = load_tokenizer(find_source(str(checkpoint)), TEXTS)
-    assert tokenizer(TEXTS)["input_ids"] == [encoding.ids for encoding in original.encode_batch(TEXTS)]
-    assert "tokenizer.json is taken" in warnings[0]
-
-
-def test_unknown_words_are_measured_on_the_training_texts(checkpoint):
-    save_tokenizer(checkpoint, lowercase=False, do_lower_case=False)
-    source = find_source(str(checkpoint))
-    strange = "Trainer trainieren Fußballer"  # one word of three is known
-    known = "Der Sturm auf der Straße war für alle stark ."  # ten words, all known
-    _, warnings = load_tokenizer(source, [known] * 9 + [strange])
-    assert any("2.2% of the training texts' tokens are unknown" in line for line in warnings)  # 2 of 93
-    assert not any("unknown" in line for line in load_tokenizer(source, [known] * 10 + [strange])[1])  # 2 of 103
-    with pytest.raises(UserError, match=r"66\.7% of the training texts' tokens are unknown"):
-        load_tokenizer(source, [strange])
-
-
-def test_a_tokenizer_that_does_not_fit_is_refused_or_named(checkpoint):
-    save_tokenizer(checkpoint, lowercase=False, do_lower_case=False)
-    rows = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
-    edit_json(checkpoint / "config.json", vocab_size=rows - 1)
-    with pytest.raises(UserError, match=rf"{rows} tokens, its word embeddings {rows - 1} rows"):
-        load_tokenizer(find_source(str(checkpoint)), TEXTS)
-    edit_json(checkpoint / "config.json", vocab_size=rows)
-    edit_json(checkpoint / "tokenizer.json", post_processor=None)
-    edit_json(checkpoint / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", cls_token="[CLS]")
-    _, warnings = load_tokenizer(find_source(str(checkpoint)), TEXTS)
-    assert any("special tokens at both ends" in line for line in warnings)
-
-
-def test_words_in_many_pieces_are_named(checkpoint):
-    letters = sorted(set("".join(TEXTS)) - {" "})
-    ids = {token: number for number, token in enumerate(["[PAD]", "[UNK]", *letters, *("##" + x for x in letters)])}
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]")
-    fast.save_pretrained(checkpoint)
-    edit_json(checkpoint / "config.json", vocab_size=len(ids))
-    _, warnings = load_tokenizer(find_source(str(checkpoint)), TEXTS)
-    expected = sum(len(text.replace(" ", "")) for text in TEXTS) / sum(len(text.split()) for text in TEXTS)
-    assert any(f"{expected:.1f} tokens per word" in line for line in warnings)
-
-
-@pytest.mark.parametrize("name", ["spm.model", "sentencepiece.bpe.model"])
-def test_sentencepiece_alone_says_what_to_install(checkpoint, name, monkeypatch):
-    for path in checkpoint.glob("tokenizer*"):
-        path.unlink()
-    types = {"spm.model": "deberta-v2", "sentencepiece.bpe.model": "xlm-roberta"}
-    edit_json(checkpoint / "config.json", model_type=types[name], architectures=[])
-    (checkpoint / name).write_bytes(b"\x0a\x0b")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None if "sentence" in package else find(package))
-    with pytest.raises(UserError, match=rf"{name}.*pip install sentencepiece protobuf"):
-        load_tokenizer(find_source(str(checkpoint)), TEXTS)
-
-
-def test_a_model_without_padding_token_takes_the_end_token(tmp_path):
-    marks = {"eos_token": "[SEP]", "unk_token": "[UNK]", "cls_token": None, "sep_token": None, "pad_token": None}
-    tokenizer = build_tiny_tokenizer(TEXTS)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **marks).save_pretrained(tmp_path)
-    end = tokenizer.sep_token_id
-    config = LlamaConfig(vocab_size=len(tokenizer), eos_token_id=end, num_key_value_heads=2, **SIZES)
-    LlamaModel(config).save_pretrained(tmp_path)
-    loaded, _ = load_tokenizer(find_source(str(tmp_path)), TEXTS)
-    assert loaded.pad_token_id == end and load(tmp_path).config.pad_token_id == end
-
-
-def test_roberta_without_padding_id_counts_positions_from_the_tokenizers(tmp_path, tokenizer):
-    RobertaModel(RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=40, **SIZES)).save_pretrained(
-        tmp_path
-    )
-    tokenizer.save_pretrained(tmp_path)
-    edit_json(tmp_path / "config.json", pad_token_id=None)
-    (tmp_path / "config.json").write_text(
-        json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"pad_token_id": None})
-    )
-    loaded, _ = load_tokenizer(find_source(str(tmp_path)), TEXTS)
-    assert loaded.model_max_length == 40 - (tokenizer.pad_token_id + 1)
-    assert load(tmp_path).config.pad_token_id == tokenizer.pad_token_id
-
-
 def test_dropout_goes_under_the_configurations_own_names(tmp_path, tokenizer):
     from transformers import FNetConfig, FNetModel, GPT2Config, GPT2Model
 
@@ -445,6 +242,8 @@ def test_folders_that_hold_a_model_elsewhere(tmp_path, checkpoint):
     shutil.copytree(checkpoint, tmp_path / "models--a--b/snapshots/c0ffee")
     with pytest.raises(UserError, match=r"hub cache folder.*snapshots/c0ffee$"):
         find_source(str(tmp_path / "models--a--b"))
+    with pytest.raises(UserError, match=r"hub cache folder.*models--a--b/snapshots/c0ffee$"):
+        find_source(str(tmp_path))
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter/adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match=r"PEFT adapter.*merge_and_unload"):

@@ -102,6 +102,13 @@ def test_the_saved_model_is_a_pipeline_with_the_same_probabilities(small_data, i
         assert [by_name[name] for name in predictions.classes] == pytest.approx(row, abs=1e-5)
 
 
+def test_a_length_beyond_the_encoders_maximum_is_lowered_aloud(small_data, in_tmp, capsys):
+    options = ["--model", "tiny", "--max-length", "2000", "--max-steps", "1", "--device", "cpu", "--run", "long"]
+    assert train.main([*options, "--data", str(small_data)]) == 0
+    assert "tiny reads 512 tokens at most: --max-length is lowered to that" in capsys.readouterr().out
+    assert read_json("runs/long/config.json")["recipe"]["max_length"] == 512
+
+
 def test_valid_csv_validates_and_train_csv_trains(small_data, tmp_path, in_tmp):
     folder = shutil.copytree(small_data, tmp_path / "data")
     shutil.move(folder / "test.csv", folder / "valid.csv")
