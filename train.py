@@ -14,7 +14,7 @@ import sys
 from argparse import BooleanOptionalAction
 from dataclasses import asdict
 
-from common.cli import Parser, add_data_options, exit_codes, number
+from common.cli import Parser, UserError, add_data_options, exit_codes, number
 from common.runs import open_run, run_folder
 from common.training.options import add_training_options
 from common.training.registry import TFIDF
@@ -56,13 +56,15 @@ def main(argv=None):
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.files import read_json
-    from common.tfidf.run import compute_baseline
+    from common.tfidf.run import compute_baseline, is_tfidf, predict_tfidf
     from common.training.devices import close_device, open_device
     from common.training.inputs import prepare_inputs, validation_part
+    from common.training.prediction import predict_texts
     from common.training.processes import enter_run
     from common.training.rows import choose_rows
     from common.training.run import fine_tune
     from common.training.summary import summary_lines
+    from common.training.teacher import choose_teachers, prepare_lesson
 
     device = open_device(arguments.device, arguments.precision)
     print_line = device.print_line
@@ -70,6 +72,9 @@ def main(argv=None):
     # Data: the dataset's own validation rows, or a part of train.csv
     inputs = prepare_inputs(arguments, print_line)
     train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
+    held_out = validation_part(inputs, valid_rows)
+    frame = held_out[0] if held_out else None
+    teachers = choose_teachers(inputs.teachers, inputs.dataset, frame)
 
     # Run folder: new, to be continued, or complete
     name = f"{inputs.dataset.name}-{inputs.source.name.replace('/', '-')}-seed{arguments.seed}"
@@ -81,15 +86,19 @@ def main(argv=None):
     else:
         print_line(f"training {arguments.model} on {len(train_rows):,} rows ({device.words})")
         print_line(f"run {folder}; interrupted, the same command goes on")
-        held_out = validation_part(inputs, valid_rows)
-        baseline = None
+        baseline = lesson = None
         if device.main:
-            frame = held_out[0] if held_out else None
-            baseline = compute_baseline(
-                inputs.dataset, inputs.train_labels, train_rows, frame, inputs.recipe.class_weights
+            weights = inputs.recipe.class_weights
+            baseline = compute_baseline(inputs.dataset, inputs.train_labels, train_rows, frame, weights)
+        if teachers:
+            lesson = prepare_lesson(
+                teachers,
+                inputs.dataset,
+                arguments.text_column,
+                lambda run, texts: predict_tfidf(run, texts) if is_tfidf(run) else predict_texts(run, texts, device),
             )
         results = fine_tune(
-            folder, inputs, arguments.seed, train_rows, held_out, device, arguments, print_line, baseline
+            folder, inputs, arguments.seed, train_rows, held_out, device, arguments, print_line, baseline, lesson
         )
     close_device(device)
 
@@ -106,6 +115,8 @@ def train_tfidf(arguments):
     from common.training.rows import choose_rows, load_task, validation_frame
     from common.training.summary import summary_lines
 
+    if arguments.teacher:
+        raise UserError("tfidf learns given labels alone: --teacher is for encoders")
     if os.environ.get("RANK", "0") != "0":
         return 0
     recipe = tfidf_recipe(arguments)

@@ -102,19 +102,24 @@ def main(argv=None):
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
     from common.files import read_json
-    from common.tfidf.run import fit_tfidf
+    from common.tfidf.run import fit_tfidf, is_tfidf, predict_tfidf
     from common.training.devices import close_device, open_device
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
     from common.training.inputs import prepare_inputs
     from common.training.loop import Diverged
+    from common.training.prediction import predict_texts
     from common.training.processes import enter_run, gather
     from common.training.progress import show_time_left
     from common.training.run import fine_tune
+    from common.training.teacher import prepare_lesson
 
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
     device = open_device(arguments.device, arguments.precision)
     rank, processes, alone = device.rank, device.processes, device.alone()
     print_line = device.print_line
+
+    def predict_run(run, texts):
+        return predict_tfidf(run, texts) if is_tfidf(run) else predict_texts(run, texts, alone)
 
     # Data, tokenized once per encoder; which rows each member trains on and predicts
     inputs = {}
@@ -123,6 +128,7 @@ def main(argv=None):
         for_model.model = model
         inputs[model] = prepare_inputs(for_model, print_line)
     members = plan_members(inputs, arguments.seeds, arguments.folds)
+    teachers = {member.name: member.teachers(inputs[member.model]) for member in members}
 
     # Run folder: new, to be continued, or complete
     first = next(iter(inputs.values()))
@@ -130,6 +136,7 @@ def main(argv=None):
     folds = f"-{arguments.folds}folds" if arguments.folds else ""
     folder = run_folder(arguments.run or f"{first.dataset.name}-{names}-ensemble{folds}")
     identities = {name: {key: each.config[key] for key in ("model", "recipe")} for name, each in inputs.items()}
+    taught = [each.config["teacher"] for each in inputs.values() if each.teachers]  # the same for all
     config = {
         "script": "train_ensemble.py",
         "seeds": arguments.seeds,
@@ -137,6 +144,7 @@ def main(argv=None):
         "models": identities,
         "data": first.config["data"],
         "classes": first.dataset.classes,
+        **({"teacher": taught[0]} if taught else {}),
     }
     if enter_run(device, folder, config, arguments.overwrite, shared=bool(arguments.members)):
         print_line(f"run {folder} is complete; --overwrite trains it again")
@@ -148,7 +156,7 @@ def main(argv=None):
     # Train: finished members are skipped, an interrupted one is resumed, a failing one costs only itself
     part, parts = arguments.members or (1, 1)
     own = list(enumerate(members, 1))[part - 1 :: parts][rank::processes]
-    failures, diverged, seconds = [], [], []
+    failures, diverged, seconds, lessons = [], [], [], {}  # lessons: by fold
     for position, (place_in_list, member) in enumerate(own, 1):
         place = folder / "members" / member.name
         place_in_all = f"[{place_in_list}/{len(members)}]"
@@ -165,6 +173,10 @@ def main(argv=None):
                 labels, weights = each.train_labels, each.recipe.class_weights
                 fit_tfidf(place, each.dataset, labels, member.train_rows, frame, weights, member.seed)
                 continue
+            if member.fold not in lessons and teachers[member.name]:
+                lessons[member.fold] = prepare_lesson(
+                    teachers[member.name], each.dataset, arguments.text_column, predict_run
+                )
             results = fine_tune(
                 place,
                 each,
@@ -175,6 +187,7 @@ def main(argv=None):
                 arguments,
                 print_line=lambda line, prefix=prefix: alone.print_line(prefix + line),
                 runs=sum(other.model == member.model for _, other in own),
+                lesson=lessons.get(member.fold),
             )
         except Diverged as error:
             alone.print_line(f"{prefix}{error}")

@@ -1,6 +1,7 @@
 """A run of `tfidf`: the same files as an encoder's run, in seconds; and the baseline that an encoder should beat."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from common.files import write_json
 from common.metrics import score_probabilities
 from common.predictions import TEST, VALID, Predictions, write_predictions
 from common.runs import environment
-from common.tfidf.model import TfidfModel, fit_model, predict_probabilities, save_model
+from common.tfidf.model import FILE, TfidfModel, fit_model, load_model, predict_probabilities, save_model
 
 # 822 articles of 2.2 million characters take 2.4 s on one core of a Xeon with AVX-512, so ten seconds are about:
 BASELINE_CHARACTERS = 9_000_000
@@ -79,6 +80,16 @@ def compute_baseline(
         "test": {name: test_scores[name] for name in ("accuracy", "macro_f1", "loss")} if test_scores else None,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def is_tfidf(run: Path) -> bool:
+    """Whether a run's model is `tfidf`."""
+    return (run / "model" / FILE).exists()
+
+
+def predict_tfidf(run: Path, texts: Sequence[str]) -> np.ndarray:
+    """What a run's `tfidf` says of `texts`, [texts, classes] float32."""
+    return predict_probabilities(load_model(run / "model"), texts)
 
 
 def _fit(dataset, train_labels, train_rows, class_weights, seed) -> tuple[TfidfModel, int]:

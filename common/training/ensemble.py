@@ -20,6 +20,7 @@ from common.training.inputs import Inputs, fold_part, validation_part
 from common.training.registry import TFIDF
 from common.training.rows import choose_rows, thin
 from common.training.summary import score_lines
+from common.training.teacher import Teacher, choose_teachers
 from common.training.tokens import Encoded
 
 SUBSETS = 200  # random subsets of each size for the curve, where there are more
@@ -39,6 +40,11 @@ class Member:
     def held_out(self, inputs: Inputs) -> tuple[pd.DataFrame, Encoded] | None:
         """The rows it validates on (see common/training/inputs.py)."""
         return validation_part(inputs, self.valid_rows) if self.fold is None else fold_part(inputs, self.valid_rows)
+
+    def teachers(self, inputs: Inputs) -> list[Teacher]:
+        """The teachers that it may learn from. Raises UserError where there are teachers, but none such."""
+        held_out = self.held_out(inputs)
+        return choose_teachers(inputs.teachers, inputs.dataset, held_out[0] if held_out else None)
 
 
 def plan_members(inputs: dict[str, Inputs], seeds: list[int], folds: int | None) -> list[Member]:

@@ -15,6 +15,7 @@ from common.training.recipe import Recipe, TfidfRecipe, resolve_recipe, tfidf_re
 from common.training.registry import TFIDF
 from common.training.rows import load_task
 from common.training.sources import Source, find_source
+from common.training.teacher import Teacher, find_teachers, identify_teacher
 from common.training.tokenizer import load_tokenizer
 from common.training.tokens import Encoded, encode
 
@@ -29,6 +30,7 @@ class Inputs:
     train_labels: np.ndarray  # [rows of train.csv] class numbers to train on, corrected; -1: left out of training
     encoded: dict[str, Encoded]  # "train", and "valid", "test" where the dataset has them; rows as in its frames
     recipe: Recipe | TfidfRecipe
+    teachers: list[Teacher]  # all models of the teaching run; empty where there is none
     config: dict  # config.json but for the seed and the rows
 
 
@@ -39,7 +41,7 @@ def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> I
     if arguments.model == TFIDF:
         recipe = tfidf_recipe(arguments)
         config = {"model": {"name": TFIDF}, **task.config, "recipe": asdict(recipe)}
-        return Inputs(dataset, Source(TFIDF, TFIDF), None, task.train_labels, {}, recipe, config)
+        return Inputs(dataset, Source(TFIDF, TFIDF), None, task.train_labels, {}, recipe, [], config)
     source = pin_commit(find_source(arguments.model))
     tokenizer, warnings = load_tokenizer(source, dataset.train["text"])
     for warning in warnings:
@@ -78,7 +80,10 @@ def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> I
         **task.config,
         "recipe": asdict(recipe),
     }
-    return Inputs(dataset, source, tokenizer, task.train_labels, encoded, recipe, config)
+    teachers = find_teachers(arguments.teacher, dataset) if arguments.teacher else []
+    if teachers:
+        config["teacher"] = identify_teacher(arguments.teacher, teachers, dataset)
+    return Inputs(dataset, source, tokenizer, task.train_labels, encoded, recipe, teachers, config)
 
 
 def validation_part(inputs: Inputs, valid_rows: np.ndarray) -> tuple[pd.DataFrame, Encoded | None] | None:

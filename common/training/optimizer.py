@@ -33,8 +33,11 @@ def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
 
 
 def class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
-    """The weight of each class in the loss, [classes] float64: all 1, or inversely to its share ("balanced")."""
+    """The weight of each class in the loss, [classes] float64: all 1, or inversely to its share ("balanced").
+
+    `labels` are class numbers [texts], or shares of the classes [texts, classes].
+    """
     if choice == "none":
         return np.ones(classes)
-    counts = np.bincount(labels, minlength=classes)
+    counts = labels.sum(axis=0, dtype=np.float64) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
     return len(labels) / (classes * np.maximum(counts, 1))

@@ -132,6 +132,20 @@ def add_training_options(parser: ArgumentParser) -> None:
     group.add_argument("--max-train-rows", type=number(int, 1), metavar="N", help="a random part, for quick runs")
     group.add_argument("--max-steps", type=number(int, 1), metavar="N", help="stop after N steps, for quick runs")
 
+    group.add_argument(
+        "--teacher",
+        metavar="RUN",
+        help="learn also the probabilities that the models of this run give: for training rows that they never saw, "
+        "and for unlabelled.csv in the data folder, or else the texts of test.csv (tfidf does without)",
+    )
+    group.add_argument(
+        "--teacher-share",
+        type=number(float, 0, 1),
+        default=Recipe.teacher_share,
+        metavar="SHARE",
+        help="share of the teacher's probabilities in a training row's label; unlabelled texts have them alone",
+    )
+
     changes = group.add_mutually_exclusive_group()
     changes.add_argument(
         "--corrections",

@@ -1,17 +1,25 @@
 """Class probabilities of texts, by a trained model."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from common.cli import UserError
+from common.files import read_json
 from common.training.devices import Device
 from common.training.forward import choose_mode, compute_logits
 from common.training.memory import free_cached_memory, is_out_of_memory, microbatch_budget
+from common.training.models import load_model
 from common.training.processes import sum_over_processes
 from common.training.progress import progress_bar
 from common.training.recipe import Recipe
-from common.training.tokens import Encoded, TokenStore, cover_with_windows, cut_heads, split_by_length
+from common.training.sources import find_source
+from common.training.tokenizer import load_tokenizer
+from common.training.tokens import Encoded, TokenStore, cover_with_windows, cut_heads, encode, split_by_length
 
 
 @torch.inference_mode()
@@ -59,3 +67,13 @@ def predict(
     if device.processes > 1:
         sum_over_processes([probabilities])
     return (probabilities / counts[:, None]).cpu().numpy()
+
+
+def predict_texts(run: Path, texts: Sequence[str], device: Device) -> np.ndarray:
+    """What a run's trained model says of `texts`, [texts, classes] float32; read as in its training."""
+    config = read_json(run / "config.json")
+    source = find_source(str(run / "model"))
+    tokenizer, _ = load_tokenizer(source, texts)
+    model = load_model(source, tokenizer, config["classes"], seed=0, pooling="first", print_line=lambda line: None)
+    reading = SimpleNamespace(**config["recipe"])  # its max_length and long_texts
+    return predict(model, encode(tokenizer, texts), device, reading, f"teacher {run.name}")

@@ -28,7 +28,8 @@ from common.training.models import load_model, unshared_weights
 from common.training.prediction import predict
 from common.training.recipe import check_keep
 from common.training.step import Step
-from common.training.tokens import Encoded
+from common.training.teacher import Lesson, mix_labels
+from common.training.tokens import Encoded, encode
 from common.training.trial import try_model
 
 STUCK_SHARE, STUCK_EXCESS = 0.95, 0.25  # of validation rows predicted as one class; above that class' own share
@@ -45,19 +46,25 @@ def fine_tune(
     print_line: Callable[[str], None],
     baseline: dict | None = None,
     runs: int = 1,
+    lesson: Lesson | None = None,
 ) -> dict:
     """Train one model in an opened run folder and write all its files; returns results.json's content.
 
     `train_rows` are positions in train.csv. `held_out` is the frame and the tokens of the rows to validate on, or
-    None. `arguments` are those of add_training_options. `baseline` is written into results.json. `runs` is how many of
-    this kind this process trains: they share compiled code. Every process of a torchrun calls this; the main one
-    writes and prints.
+    None. `arguments` are those of add_training_options. `baseline` is written into results.json; of a `lesson` the
+    model learns, too. `runs` is how many of this kind this process trains: they share compiled code. Every process of a
+    torchrun calls this; the main one writes and prints.
     """
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
     check_keep(recipe, held_out is not None)
     train_rows = train_rows[inputs.train_labels[train_rows] >= 0]
-    texts = inputs.encoded["train"].take(train_rows)
+    texts, labels = inputs.encoded["train"].take(train_rows), inputs.train_labels[train_rows]
+    if lesson:
+        labels = mix_labels(labels, lesson.train[train_rows], recipe.teacher_share)
+        if lesson.texts:
+            texts = texts.followed_by(encode(inputs.tokenizer, lesson.texts, progress="tokenize unlabelled"))
+            labels = np.concatenate([labels, lesson.shares])
     model = load_model(
         inputs.source,
         inputs.tokenizer,
@@ -98,7 +105,6 @@ def fine_tune(
             if record["event"] == "epoch":
                 print_line(_epoch_line(record, recipe.epochs))
 
-    labels = inputs.train_labels[train_rows]
     step = Step(model, texts, labels, recipe, seed, device, arguments.microbatch_tokens, print_line)
     outcome = fit(
         step, folder / "checkpoints", evaluate=evaluate, log=log, checkpoint_minutes=arguments.checkpoint_minutes
@@ -113,6 +119,7 @@ def fine_tune(
     results |= {
         "baseline": baseline,
         "train_rows": len(train_rows),
+        "unlabelled_texts": len(lesson.texts) if lesson else 0,
         "kept_epoch": outcome.kept_epoch,
         "selected_on_validation": recipe.keep == "best",
         "steps": outcome.steps,

@@ -27,7 +27,8 @@ from common.training.tokens import Encoded, TokenStore, cut_heads, draw_windows,
 class Step:
     """One optimizer step: forward and backward in microbatches, clip, update; and what these need again and again.
 
-    Trains `model` in place on `texts` (Encoded, whole) with class numbers `labels` [texts] (a NumPy int array).
+    Trains `model` in place on `texts` (Encoded, whole) with class numbers `labels` [texts] (a NumPy int array),
+    or soft ones [texts, classes] (float32).
     `budget` is how many tokens are computed at once (default: by memory); it is halved where memory runs out.
     """
 
@@ -55,7 +56,7 @@ class Step:
         self.exchange = GradientExchange(trained) if device.processes > 1 else None
         self.scaler = torch.amp.GradScaler("cuda") if device.precision == "fp16" else None
         weights = class_weights(labels, model.config.num_labels, recipe.class_weights)
-        self.row_weights = weights[labels]
+        self.row_weights = labels @ weights if labels.ndim == 2 else weights[labels]
         self.class_weights = torch.from_numpy(weights).float().to(device.device)
         self.labels = torch.tensor(labels, device=device.device)
         self.losses = []

@@ -29,6 +29,11 @@ class Encoded:
         rows = np.asarray(rows, dtype=np.int64)
         return self.windows(rows, np.zeros(len(rows), dtype=np.int64), self.lengths[rows])
 
+    def followed_by(self, more):
+        """These texts and then those of `more`, tokenized alike."""
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + more.offsets[1:]])
+        return Encoded(np.concatenate([self.tokens, more.tokens]), offsets, self.specials)
+
     def windows(self, owner, begin, lengths):
         """Parts of texts as texts: whose (`owner`), from where (`begin`), how long (`lengths`), each [windows].
 
