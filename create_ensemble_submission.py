@@ -17,22 +17,32 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
-from common.data import FILES, load_dataset
+from common.cli import Parser, UserError, add_data_options, data_options, exit_codes, wrap
+from common.data import load_dataset
 from common.metrics import score
 from common.predictions import TEST
+from common.reading.sample import Sample
 from common.runs import find_run
 from common.submission.combining import agreement, combine, normalised, search_weights
-from common.submission.files import check_output, expected_ids, record_file, unexpected_counts, write_submission
-from common.submission.kaggle import COMPETITION, submit
+from common.submission.files import (
+    HEADER,
+    check_output,
+    expected_ids,
+    record_file,
+    submission_rows,
+    unexpected_counts,
+    write_submission,
+)
+from common.submission.kaggle import COMPETITION, refuse_foreign_ids, submit
 from common.submission.members import (
     align_members,
     describe_members,
     find_classes,
     find_dataset,
+    find_run_folder,
     given_labels,
-    read_held_out,
-    read_member,
+    read_contribution,
+    read_weighting_rows,
 )
 
 SHOWN = 20  # members that are printed; the JSON has all
@@ -43,14 +53,20 @@ def main(argv=None):
     options = parse_options(argv)
 
     # The members, and the dataset that says which rows and classes there must be
-    members = [read_member(argument) for argument in options.members or [newest_run()]]
-    columns = {name: getattr(options, name) for name in ("text_column", "label_column", "id_column")}
-    dataset = load_dataset(options.data, **columns) if options.data else find_dataset(members)
+    arguments = options.members or [newest_run()]
+    runs = [find_run_folder(argument) for argument in arguments]
+    own = find_dataset(run for run in runs if run) if not options.data else None
+    dataset = load_dataset(options.data, **data_options(options)) if options.data else own
+    members = [read_contribution(argument, run, dataset) for argument, run in zip(arguments, runs, strict=True)]
     classes = dataset.classes if dataset else find_classes(members)
     ids = expected_ids(dataset) if dataset else None
     ids = members[0].ids if ids is None else ids
-    inputs = [member.file for member in members] + [dataset.folder / name for name in FILES if dataset]
+    form = (dataset.sample if dataset else None) or plain_form(members, ids)
+    inputs = [member.file for member in members]
+    inputs += [*map(Path, dataset.places.values()), form.path] if dataset else []
     check_output(options.output, inputs)
+    if options.upload is not None:
+        refuse_foreign_ids(dataset, ids, options.competition)
 
     # Combine
     probabilities, votes = align_members(members, ids, classes)
@@ -58,6 +74,8 @@ def main(argv=None):
     method = choose_method(options.method, members)
     weights, origin, search = choose_weights(options.weights, members, method, classes)
     chosen, tied = combine(method, probabilities, votes, weights, has_probabilities)
+    shares = probabilities if method == "mean" else np.eye(len(classes))[votes]  # [members, rows, classes]
+    mean = np.average(shares, axis=0, weights=weights)
 
     # What to know about the result
     labels = np.array(classes, dtype=object)[chosen]
@@ -80,7 +98,8 @@ def main(argv=None):
     }
 
     # Write, report, upload
-    write_submission(options.output, ids, labels, record)
+    rows = submission_rows(form, ids, labels, classes, mean)
+    write_submission(options.output, form.header, rows, record)
     report(record, dataset, train_counts)
     print(f"wrote {options.output} ({len(ids)} rows) and {record_file(options.output)}")
     if options.upload is not None:
@@ -95,7 +114,7 @@ def parse_options(argv):
         nargs="*",
         metavar="RUN_OR_CSV",
         help="runs (a folder, or a name below runs/), prediction files (id, prob_<class>), "
-        "submissions (id, label); default: the newest complete run",
+        "submissions (id, label, or the sample's columns); default: the newest complete run",
     )
     data = add_data_options(parser, default=None)
     data.description = "Without --data a run brings its own dataset; CSVs alone are checked against each other."
@@ -103,9 +122,8 @@ def parse_options(argv):
     group.add_argument(
         "--method",
         choices=("mean", "vote"),
-        help="mean of the probabilities, or majority vote, its ties going to the class with the higher "
-        "mean probability, else to the earlier argument's (default: mean where every member has "
-        "probabilities, else vote)",
+        help="mean of the probabilities, or majority vote; ties: higher mean probability, then argument order "
+        "(default: mean where every member has probabilities, else vote)",
     )
     group.add_argument(
         "--weights",
@@ -122,12 +140,12 @@ def parse_options(argv):
         metavar="CSV",
         help="the submission; an earlier one is replaced",
     )
-    group.add_argument("--upload", metavar="MESSAGE", help="hand it to the Kaggle client, with this message")
+    group.add_argument("--upload", metavar="MESSAGE", help="upload it with the Kaggle client, with this message")
     group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="the competition to upload to")
     options = parser.parse_args(argv)
-    columns = (options.text_column, options.label_column, options.id_column)
-    if not options.data and columns != ("text", "label", "id"):
-        raise UserError("--text-column, --label-column and --id-column describe --data, which is not given")
+    if not options.data and data_options(options):
+        given = ", ".join("--" + name.replace("_", "-") for name in data_options(options))
+        raise UserError(f"{given}: describes --data, which is not given")
     if options.upload is not None and not options.upload.strip():
         raise UserError("--upload needs a message")
     return options
@@ -153,6 +171,12 @@ def newest_run():
     return str(run)
 
 
+def plain_form(members, ids):
+    """The form of a submission where no sample says it: that of the first plain submission, else id,label."""
+    header = next((member.header for member in members if member.header), HEADER)
+    return Sample(Path(), header, header[0], list(ids), None)
+
+
 def choose_method(method, members):
     plain = next((member for member in members if member.predictions is None), None)
     if method == "mean" and plain:
@@ -168,7 +192,7 @@ def choose_weights(weights, members, method, classes):
         if len(weights) != len(members):
             raise UserError(f"--weights has {len(weights)} values for {len(members)} members; give one for each")
         return normalised(weights), "given", None
-    name, probabilities, labels = read_held_out(members, classes)
+    name, probabilities, labels = read_weighting_rows(members, classes)
     found = search_weights(method, probabilities, labels)
     print(
         wrap(
@@ -211,7 +235,7 @@ def report(record, dataset, train_counts):
         print(f"  {name:<{width}} {count:6}  {count / rows:6.1%}{train}")
     for name, found in record["unexpected_counts"].items():
         print(
-            f"warning: {record['counts'][name]} rows are {name}; training lets expect {found['expected']:.0f} "
+            f"warning: {record['counts'][name]} rows are {name}, expected from training: {found['expected']:.0f} "
             f"({found['deviations']:+.1f} deviations)"
         )
     if "score" in record:

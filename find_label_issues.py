@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from common.classes import class_numbers
-from common.cli import Parser, UserError, add_data_options, exit_codes, wrap
+from common.cli import Parser, UserError, add_data_options, data_options, exit_codes, wrap
 from common.data import load_dataset, load_run_dataset
 from common.files import write_json
 from common.label_issues.exports import KINDS, write_export
-from common.label_issues.held_out import out_of_fold_files, read_held_out, run_of
+from common.label_issues.held_out import find_out_of_fold_run, out_of_fold_files, read_held_out, run_of
 from common.label_issues.labels import (
     ENSEMBLE_WEIGHTS,
     FILTER,
@@ -31,7 +31,7 @@ from common.label_issues.page import write_review_page
 from common.label_issues.review import ISSUES, build_review, write_review_table
 from common.label_issues.texts import find_text_issues
 from common.predictions import OOF
-from common.runs import RUNS_FOLDER, check_run, find_run
+from common.runs import RUNS_FOLDER, check_run
 
 FOLDS = 5
 SHOWN_CLASSES = 12
@@ -43,11 +43,12 @@ def main(argv=None):
     options = parse_options(argv)
 
     # Labelled rows, and predictions for them by models that have not seen them
-    paths, run, folder = find_predictions(options)
-    dataset = find_dataset(options, paths, run)
+    dataset = load_dataset(options.data, **data_options(options)) if options.data else None
+    paths, run, folder = find_predictions(options, dataset)
+    dataset = dataset or find_dataset(paths, run)
     held_out = read_held_out(paths, dataset)
     print(
-        f"{len(held_out.rows)} rows of {dataset.folder / held_out.file}, {len(paths)} "
+        f"{len(held_out.rows):,} rows of {held_out.place}, {len(paths)} "
         f"{'prediction files' if len(paths) > 1 else 'prediction file'}",
         flush=True,
     )
@@ -74,7 +75,7 @@ def main(argv=None):
     files = ["label_issues.html", "label_issues.csv", "summary.json", "label_joint.png", "label_quality.png"]
     files += write_export(options.export, folder, review) if options.export else []
 
-    report(summary)
+    report(summary, dataset.files["train"])
     print("\n" + wrap(f"written to {folder}/: {', '.join(files)}"))
     print(wrap(f"review them in a browser: open {folder / 'label_issues.html'}"))
     return 0
@@ -95,9 +96,8 @@ def parse_options(argv):
 
     group.add_argument(
         "--model",
-        default="gbert-base",
         metavar="NAME_OR_FOLDER",
-        help="encoder for cross-validation, where there are no such predictions yet",
+        help="take the newest run of this encoder (and --data); without one, cross-validate it (default: gbert-base)",
     )
 
     add_data_options(parser, default=None).description = "default: the dataset, and its columns, of the run"
@@ -107,10 +107,14 @@ def parse_options(argv):
         "--output", metavar="DIR", help="folder (default: label_issues in the run, or here for --predictions)"
     )
     group.add_argument("--export", choices=KINDS, help="also write the list for this annotation tool")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if data_options(options) and not options.data:
+        given = ", ".join("--" + name.replace("_", "-") for name in data_options(options))
+        raise UserError(f"{given}: options that go with --data, which is not given")
+    return options
 
 
-def find_predictions(options):
+def find_predictions(options, dataset):
     """The prediction files that the options mean, the run that they lie in or None, and the folder to write to."""
     if options.predictions:
         missing = next((path for path in options.predictions if not Path(path).is_file()), None)
@@ -118,7 +122,10 @@ def find_predictions(options):
             raise UserError(f"no prediction file {missing}")
         paths = [Path(path) for path in options.predictions]
         return paths, run_of(paths[0]), Path(options.output or "label_issues")
-    run = check_run(options.run) if options.run else find_run(OOF) or make_out_of_fold_run(options)
+    if options.run:
+        run = check_run(options.run)
+    else:
+        run = find_out_of_fold_run(dataset, options.model) or make_out_of_fold_run(options)
     if not (run / OOF).exists():
         raise UserError(
             f"run {run} has no {OOF}: predictions for rows that its model was trained on cannot show wrong "
@@ -132,16 +139,16 @@ def make_out_of_fold_run(options):
     """Train on folds, so that every row is predicted by a model that has not seen it; returns the run's folder."""
     import train_ensemble
 
-    data = options.data or "gnad10"
-    name = f"{Path(data).name}-{Path(options.model).name}-{FOLDS}folds"
-    print(f"no run has out-of-fold predictions yet: making them by {FOLDS}-fold cross-validation")
+    data, model = options.data or "gnad10", options.model or "gbert-base"
+    name = f"{Path(data).stem.replace(':', '-')}-{Path(model).name}-{FOLDS}folds"
+    print(f"no run of {model} on {data} has out-of-fold predictions: {FOLDS}-fold cross-validation makes them")
     print(f"run {RUNS_FOLDER / name}")
-    columns = [f"--{key}-column={getattr(options, f'{key}_column')}" for key in ("text", "label", "id")]
+    given = [(f"--{name.replace('_', '-')}", value) for name, value in data_options(options).items()]
     code = train_ensemble.main.__wrapped__(
         [
-            f"--model={options.model}",
+            f"--model={model}",
             f"--data={data}",
-            *columns,
+            *(option if value is True else f"{option}={value}" for option, value in given),
             "--seeds=1",
             f"--folds={FOLDS}",
             f"--run={RUNS_FOLDER / name}",
@@ -152,13 +159,8 @@ def make_out_of_fold_run(options):
     return RUNS_FOLDER / name
 
 
-def find_dataset(options, paths, run):
-    """The dataset given by --data and the column options, or else the run's."""
-    if options.data:
-        return load_dataset(options.data, options.text_column, options.label_column, options.id_column)
-    columns = (options.text_column, options.label_column, options.id_column)
-    if columns != ("text", "label", "id"):
-        raise UserError("--text-column, --label-column and --id-column go with --data")
+def find_dataset(paths, run):
+    """The run's dataset."""
     if run is None:
         raise UserError(f"{paths[0]} lies in no run; name the dataset that it belongs to with --data")
     return load_run_dataset(run)
@@ -203,7 +205,7 @@ def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts,
     }
 
 
-def report(summary):
+def report(summary, train_file):
     """Print the classes with most label issues, the overlapping classes and the count of each kind of issue."""
     worst = sorted(summary["per_class"], key=lambda row: -row["label_issues"])
     print(f"\n{'class':<28}{'rows':>8}{'label issues':>14}{'wrong, estimated':>18}")
@@ -211,8 +213,8 @@ def report(summary):
         print(f"{row['class']:<28.27}{row['rows']:>8}{row['label_issues']:>14}{row['estimated_wrong_share']:>18.1%}")
     total = summary["estimated_wrong_share"]
     print(f"{'all':<28}{summary['rows']:>8}{summary['label_issues']:>14}{total['joint']:>18.1%}")
-    print(f"counting confident disagreement only, {total['confident']:.1%} are wrong")
-    print(f"the model agrees with {summary['agreement']:.1%} of the labels; the better it is, the better the list")
+    print(f"{total['confident']:.1%} are wrong if only confident disagreement counts")
+    print(f"the model agrees with {summary['agreement']:.1%} of the labels; a better model makes a better list")
     if summary["overlapping_classes"]:
         print("\nclasses that overlap, estimated rows")
     for pair in summary["overlapping_classes"][:SHOWN_PAIRS]:
@@ -222,8 +224,8 @@ def report(summary):
         print(f"{summary['issues'].get(kind, 0):>6}  {name}")
     if summary["class_imbalance"]:
         print(f"class {summary['class_imbalance']['rarest_class']!r} is under-represented")
-    if summary["dataset"]["file"] != "train.csv":
-        print(f"these are rows of {summary['dataset']['file']}: corrections in training apply to train.csv alone")
+    if summary["dataset"]["file"] != train_file:
+        print(f"these are rows of {summary['dataset']['file']}: corrections in training apply to {train_file} alone")
 
 
 if __name__ == "__main__":

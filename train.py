@@ -61,7 +61,7 @@ def main(argv=None):
     from common.training.inputs import prepare_inputs, validation_part
     from common.training.prediction import predict_texts
     from common.training.processes import enter_run
-    from common.training.rows import choose_rows
+    from common.training.rows import choose_rows, describe_kept_labels
     from common.training.run import fine_tune
     from common.training.summary import summary_lines
     from common.training.teacher import choose_teachers, prepare_lesson
@@ -72,6 +72,8 @@ def main(argv=None):
     # Data: the dataset's own validation rows, or a part of train.csv
     inputs = prepare_inputs(arguments, print_line)
     train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
+    if kept := describe_kept_labels(inputs.dataset, inputs.train_labels, valid_rows):
+        print_line(kept)
     held_out = validation_part(inputs, valid_rows)
     frame = held_out[0] if held_out else None
     teachers = choose_teachers(inputs.teachers, inputs.dataset, frame)
@@ -112,7 +114,7 @@ def train_tfidf(arguments):
     from common.files import read_json
     from common.tfidf.run import fit_tfidf
     from common.training.recipe import tfidf_recipe
-    from common.training.rows import choose_rows, load_task, validation_frame
+    from common.training.rows import choose_rows, describe_kept_labels, load_task, validation_frame
     from common.training.summary import summary_lines
 
     if arguments.teacher:
@@ -122,6 +124,8 @@ def train_tfidf(arguments):
     recipe = tfidf_recipe(arguments)
     task = load_task(arguments, print)
     train_rows, valid_rows = choose_rows(task.dataset, recipe)
+    if kept := describe_kept_labels(task.dataset, task.train_labels, valid_rows):
+        print(kept)
     folder = run_folder(arguments.run or f"{task.dataset.name}-{TFIDF}-seed{arguments.seed}")
     config = {"script": "train.py", "seed": arguments.seed, "model": {"name": TFIDF}, **task.config}
     if open_run(folder, config | {"recipe": asdict(recipe)}, arguments.overwrite):

@@ -112,8 +112,15 @@ def _process():
 
 def _one_line(message):
     """The message on one line; what a file had in place of names can be megabytes, whose middle is left out."""
-    line = " ".join(message.split())
+    line = " ".join(message.replace("\t", "\\t").split())  # a tab is a delimiter that must be seen
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
+
+
+@functools.cache
+def note(message: str) -> None:
+    """Tell the user once how their input was understood; one process of a torchrun speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(wrap("note: " + _one_line(message), indent=6), flush=True)
 
 
 def wrap(line, indent=7):
@@ -145,13 +152,31 @@ def number(kind, low=None, high=None, low_open=False):
 
 
 def add_data_options(parser, default="gnad10"):
-    """Add --data and the column names: the same in every script that reads a dataset."""
+    """Add --data and how to read it: the same in every script that reads a dataset; see `data_options`."""
     group = parser.add_argument_group("data")
     group.add_argument(
-        "--data", default=default, metavar="NAME_OR_FOLDER", help="sample, gnad10, kaggle, or a folder with train.csv"
+        "--data",
+        default=default,
+        metavar="NAME_OR_PATH",
+        help="sample, gnad10, kaggle, a folder with train.csv, a single file, or owner/name[:config] on the hub",
     )
-    group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
+    group.add_argument(
+        "--text-column", default="text", metavar="NAME", help="column with the text; several are joined: Subject,Body"
+    )
     add_label_columns(group)
+    group.add_argument("--columns", metavar="NAME,...", help="names of the columns of CSV files without a header")
+    group.add_argument("--encoding", metavar="NAME", help="encoding of CSV files that are not UTF-8, such as cp1252")
+    group.add_argument(
+        "--drop-blank", action="store_true", help="leave out training rows without a text or without a label"
+    )
+    group.add_argument(
+        "--ignore-test-labels", action="store_true", help="do not read the labels of test rows (placeholders)"
+    )
+    group.add_argument(
+        "--allow-unknown-test-labels",
+        action="store_true",
+        help="a test label that train.csv lacks counts as wrong in scores",
+    )
     return group
 
 
@@ -159,8 +184,23 @@ def add_label_columns(group):
     """Add --label-column and --id-column: for scripts that read labels without texts, too."""
     group.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
     group.add_argument(
-        "--id-column",
-        default="id",
-        metavar="NAME",
-        help="column with the id; the row number serves where there is none",
+        "--id-column", default="id", metavar="NAME", help="column with the id; without one, row numbers are the ids"
     )
+
+
+DATA_OPTIONS = {  # of add_data_options, beside --data, and their defaults
+    "text_column": "text",
+    "label_column": "label",
+    "id_column": "id",
+    "columns": None,
+    "encoding": None,
+    "drop_blank": False,
+    "ignore_test_labels": False,
+    "allow_unknown_test_labels": False,
+}
+
+
+def data_options(options):
+    """The options that say how --data is read, as keyword arguments of `load_dataset`: only those that were given."""
+    given = {name: getattr(options, name) for name in DATA_OPTIONS}
+    return {name: value for name, value in given.items() if value != DATA_OPTIONS[name]}

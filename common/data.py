@@ -1,18 +1,27 @@
-"""Datasets: a folder with train.csv, and perhaps valid.csv, test.csv, sample_submission.csv; and how it is split."""
+"""Datasets: training rows, and perhaps validation rows, test rows and the form of a submission."""
 
 import importlib.util
-import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from common.cli import UserError
-from common.files import read_json, sha256
-from common.tables import check_ids, read_table
+from common.files import read_json
+from common.reading.checks import (
+    check_id_column,
+    check_rows,
+    check_test_labels,
+    refuse_blanks,
+    refuse_unknown_labels,
+    report_rare_labels,
+)
+from common.reading.columns import fold, show_names, split_names
+from common.reading.encoding import check_encoding
+from common.reading.sample import Sample, adopt_sample_ids, check_sample_ids, read_sample
+from common.reading.sources import HUB_ID, SPLITS, Source, file_source, find_part, folder_source, hub_source
+from common.tables import build_table, check_ids, read_table
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 DATASETS = {
@@ -20,7 +29,6 @@ DATASETS = {
     "gnad10": "python data/gnad10/prepare.py",
     "kaggle": "python data/kaggle/prepare.py",
 }
-FILES = ("train.csv", "valid.csv", "test.csv", "sample_submission.csv")
 
 
 @dataclass(frozen=True)
@@ -28,67 +36,159 @@ class Dataset:
     """A checked dataset. Frames have the columns id, text and (train, valid; test where known) label, all strings."""
 
     name: str
-    folder: Path
-    classes: list[str]  # the sorted labels of train.csv: class k is column k everywhere
+    folder: Path  # or file, or name on the hub
+    classes: list[str]  # the sorted labels of the training rows: class k is column k everywhere
     train: pd.DataFrame
     valid: pd.DataFrame | None
     test: pd.DataFrame | None
     fingerprint: dict[str, str]  # file name -> sha256
+    location: str = ""  # what --data takes to read it again, from any working directory
+    places: dict[str, str] = field(default_factory=dict)  # "train", "valid", "test" -> its file, for messages
+    sample: Sample | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file names of the frames, without their folder."""
+        return {split: Path(place).name for split, place in self.places.items()}
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The frames that there are, by the names train, valid and test."""
+        frames = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {split: frame for split, frame in frames.items() if frame is not None}
 
 
-def load_dataset(name_or_folder, text_column="text", label_column="label", id_column="id"):
-    """Read and check a dataset given by short name or folder; `gnad10` is fetched on first use.
+@dataclass(frozen=True)
+class _Reading:
+    """How the tables of a dataset are read."""
 
-    Raises UserError, naming file and row, for whatever would make training or scoring wrong: a missing file or
-    column, an empty text or label, a repeated id, a single class, a label outside train.csv's classes.
+    text: str
+    label: str
+    id: str
+    columns: list[str] | None
+    encoding: str | None
+    drop_blank: bool
+
+    def table(self, source: Source, split: str, labelled: bool) -> pd.DataFrame:
+        """The table of a split, with its columns checked."""
+        part = source.parts[split]
+        needed = {
+            "required": [self.label] if labelled else [],
+            "texts": self.text,
+            "optional": [self.id] if labelled else [self.id, self.label],
+            "hint": "Name it with --text-column or --label-column; a file without a header needs --columns text,label",
+        }
+        if isinstance(part, Path):
+            may_lack = None if labelled else self.label
+            return read_table(part, columns=self.columns, may_lack=may_lack, encoding=self.encoding, **needed)
+        return build_table(source.places[split], part, **needed)
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    text_column: str = "text",
+    label_column: str = "label",
+    id_column: str = "id",
+    columns: str | None = None,
+    encoding: str | None = None,
+    drop_blank: bool = False,
+    ignore_test_labels: bool = False,
+    allow_unknown_test_labels: bool = False,
+) -> Dataset:
+    """Read and check a dataset given by short name, folder, file, or name on the hub; the options are the scripts'.
+
+    Raises UserError, naming file, row and column, for whatever would make training or scoring wrong: a missing file or
+    column, an empty text or label, a repeated id, a single class, a label outside the training rows' classes.
     """
-    columns = {"id": id_column, "text": text_column, "label": label_column}
-    columns = {key: unicodedata.normalize("NFC", name) for key, name in columns.items()}  # as headers are read
-    if len(set(columns.values())) < 3:
+    names = [unicodedata.normalize("NFC", name) for name in (text_column, label_column, id_column)]  # as headers are
+    if len({fold(name) for name in names}) < 3:
         raise UserError("--text-column, --label-column and --id-column must name three different columns")
-    folder = find_folder(name_or_folder)
-    train = _read_rows(folder / "train.csv", columns, label="required")
+    if encoding:
+        check_encoding(encoding)
+    reading = _Reading(*names, split_names(columns) if columns else None, encoding, drop_blank)
+    source = find_source(name_or_path, [*split_names(names[0]), names[0], *names[1:]])
+    tables = {split: reading.table(source, split, labelled=split != "test") for split in source.parts}
+    if id_column == "id" and source.sample:
+        adopt_sample_ids(source.sample, tables)
+    check_id_column(source.places, tables, reading.id)
+
+    columns_of = {"text": reading.text, "label": reading.label, "id": reading.id}
+    frames = {
+        split: check_rows(source.places[split], split, table, columns_of, reading.drop_blank)
+        for split, table in tables.items()
+    }
+    train, valid, test = (frames.get(split) for split in SPLITS)
     classes = sorted(set(train["label"]))
     if len(classes) < 2:
-        raise UserError(f"{folder / 'train.csv'}: only one class, {classes[0]!r}; a classifier needs two or more")
-    valid = _read_rows(folder / "valid.csv", columns, label="required") if (folder / "valid.csv").exists() else None
-    test = _read_rows(folder / "test.csv", columns, label="optional") if (folder / "test.csv").exists() else None
-    known = set(classes)
-    for frame, file in ((valid, "valid.csv"), (test, "test.csv")):
-        if frame is not None and "label" in frame:
-            for row, label in enumerate(frame["label"], 1):
-                if label not in known:
-                    raise UserError(f"{folder / file}, row {row}: label {label!r} does not occur in train.csv")
-    fingerprint = {file: sha256(folder / file) for file in FILES if (folder / file).exists()}
-    name = os.path.basename(os.path.abspath(folder))  # also of `--data .`
-    return Dataset(name, folder, classes, train, valid, test, fingerprint)
+        raise UserError(f"{source.places['train']}: only one class, {classes[0]!r}; a classifier needs two or more")
+    report_rare_labels(source.places["train"], train["label"])
+    if ignore_test_labels and test is not None:
+        test = test.drop(columns="label", errors="ignore")
+    if valid is not None:
+        refuse_unknown_labels(source.places["valid"], valid, classes)
+    if test is not None and "label" in test:
+        test = check_test_labels(source.places["test"], test, classes, allow_unknown_test_labels)
+    sample = read_sample(source.sample, reading.id, classes) if source.sample else None
+    if sample and test is not None:
+        check_sample_ids(sample, source.places["test"], test)
+    train, valid, test = (None if frame is None else frame.reset_index(drop=True) for frame in (train, valid, test))
+    return Dataset(
+        source.name,
+        source.folder,
+        classes,
+        train,
+        valid,
+        test,
+        source.fingerprint,
+        source.location,
+        source.places,
+        sample,
+    )
 
 
-def load_run_dataset(folder):
+def load_run_dataset(folder: Path) -> Dataset:
     """The dataset that a run was trained on, by its config.json. Raises UserError where it is not there."""
     data = read_json(folder / "config.json").get("data")
     if not isinstance(data, dict) or "folder" not in data:
         raise UserError(f"{folder / 'config.json'} names no dataset; name it with --data")
-    there = (Path(data["folder"]) / "train.csv").exists()
+    place = data["folder"]
+    there = Path(place).is_file() or find_part(Path(place), "train") or HUB_ID.fullmatch(place)
     if not there and data.get("name") not in DATASETS:  # a short name's folder is known, wherever the run was trained
-        raise UserError(f"run {folder}: its dataset {data['folder']} is not there; name it with --data")
-    columns = {key: data[key] for key in ("text_column", "label_column", "id_column") if data.get(key)}
-    return load_dataset(data["folder"] if there else data["name"], **columns)
+        raise UserError(f"run {folder}: its dataset {place} is not there; name it with --data")
+    options = {key: data[key] for key in ("text_column", "label_column", "id_column") if data.get(key)}
+    return load_dataset(place if there else data["name"], **options, **data.get("options", {}))
 
 
-def read_labels(path, label_column="label", id_column="id"):
-    """Read a CSV of given labels, texts or not: a frame with the columns id and label. Raises as `load_dataset`."""
-    table = read_table(path, [label_column], hint="Name it with --label-column")
-    frame = pd.DataFrame({"id": _ids(path, table, id_column), "label": table[label_column].str.strip()})
-    _refuse_blanks(path, frame)
+def read_labels(path: str | Path, label_column: str = "label", id_column: str = "id") -> pd.DataFrame:
+    """Read a table of given labels, texts or not: a frame with the columns id and label. Raises as `load_dataset`."""
+    table = read_table(path, [label_column], hint="Name it with --label-column", optional=[id_column])
+    if id_column not in table and id_column != "id":
+        raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {show_names(list(table.columns))}")
+    ids = table[id_column] if id_column in table else [str(number) for number in range(1, len(table) + 1)]
+    check_ids(path, ids)
+    frame = pd.DataFrame({"id": ids, "label": table[label_column].str.strip()})
+    refuse_blanks(path, frame, ["label"])
     return frame
 
 
-def find_folder(name_or_folder):
+def find_source(name_or_path: str | Path, wanted: list[str]) -> Source:
+    """What a short name, a path, or a name on the hub means; `wanted` are the columns that must hold plain values."""
+    name, path = str(name_or_path), Path(name_or_path)
+    if name not in DATASETS and path.is_file():
+        return file_source(path)
+    if name not in DATASETS and not path.exists() and HUB_ID.fullmatch(name):
+        try:
+            return hub_source(name, wanted)
+        except UserError as error:
+            raise UserError(f"no file or folder {name!r}; as a dataset on the hub: {error}") from error
+    return folder_source(find_folder(name_or_path))
+
+
+def find_folder(name_or_folder: str | Path) -> Path:
     """The folder of a short name (fetched or refused with the command that fills it) or of a path."""
     name = str(name_or_folder)
     folder = DATA_FOLDER / name if name in DATASETS else Path(name)
-    if (folder / "train.csv").exists():
+    if find_part(folder, "train"):
         return folder
     if name == "gnad10":
         prepare_module("gnad10").fetch(folder)
@@ -97,87 +197,14 @@ def find_folder(name_or_folder):
         raise UserError(f"dataset {name!r} is not there yet; fill it with: {DATASETS[name]}")
     if folder.is_dir():
         raise UserError(f"{folder} has no train.csv")
-    raise UserError(f"no dataset {name!r}: neither one of {', '.join(DATASETS)} nor a folder")
+    raise UserError(
+        f"no dataset {name!r}: neither one of {', '.join(DATASETS)} nor a folder, a file, or owner/name on the hub"
+    )
 
 
-def prepare_module(name):
+def prepare_module(name: str):
     """The module data/<name>/prepare.py: each dataset's folder owns the script that fills it."""
     spec = importlib.util.spec_from_file_location(f"prepare_{name}", DATA_FOLDER / name / "prepare.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def split_validation(frame, fraction, seed):
-    """Split rows into training and validation: stratified, seeded, identical texts on the same side.
-
-    Returns two sorted arrays of row positions. `fraction` is the share of distinct texts that validates; a class
-    with a single text stays in training. Raises UserError where the rows are too few for the classes.
-    """
-    if fraction == 0:
-        return np.arange(len(frame)), np.arange(0)
-    group, labels = _text_groups(frame)
-    splittable = pd.Series(labels).map(pd.Series(labels).value_counts()).to_numpy() >= 2
-    candidates = np.flatnonzero(splittable)
-    try:
-        _, valid = train_test_split(candidates, test_size=fraction, random_state=seed, stratify=labels[candidates])
-    except ValueError as error:
-        raise UserError(
-            f"{len(frame)} rows with a validation share of {fraction} leave a class without a row on one "
-            "side; choose another --valid-fraction (0: no validation) or add rows"
-        ) from error
-    is_valid = np.isin(group, valid)
-    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
-
-
-def assign_folds(frame, folds, seed):
-    """The fold (0 to folds - 1) of every row: stratified, seeded, identical texts in the same fold.
-
-    Raises UserError where a class has fewer distinct texts than there are folds: its model would never see it.
-    """
-    group, labels = _text_groups(frame)
-    texts = pd.Series(labels).value_counts().reindex(sorted(set(frame["label"])), fill_value=0)
-    if texts.min() < folds:
-        raise UserError(
-            f"class {texts.idxmin()!r}: {texts.min()} distinct texts are too few for {folds} folds; use fewer folds"
-        )
-    fold_of_group = np.empty(len(labels), dtype=int)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):
-        fold_of_group[held_out] = fold
-    return fold_of_group[group]
-
-
-def _text_groups(frame):
-    """Number the distinct texts: the group of every row, and every group's label (that of its first row)."""
-    group, _ = pd.factorize(frame["text"])
-    labels = frame.drop_duplicates("text")["label"].to_numpy(dtype=object)
-    return group, labels
-
-
-def _read_rows(path, columns, label):
-    wanted = [columns["text"]] + ([columns["label"]] if label == "required" else [])
-    table = read_table(path, wanted, hint="Name it with --text-column or --label-column")
-    frame = pd.DataFrame({"text": table[columns["text"]]})
-    frame.insert(0, "id", _ids(path, table, columns["id"]))
-    if columns["label"] in table and (label == "required" or table[columns["label"]].str.strip().any()):
-        frame["label"] = table[columns["label"]].str.strip()
-    _refuse_blanks(path, frame)
-    return frame
-
-
-def _ids(path, table, id_column):
-    """The checked ids of a table: its id column, or the row numbers where it has none."""
-    if id_column in table:
-        check_ids(path, table[id_column])
-        return table[id_column]
-    if id_column != "id":
-        raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {', '.join(table.columns)}")
-    return [str(number) for number in range(1, len(table) + 1)]
-
-
-def _refuse_blanks(path, frame):
-    for column in frame.columns.drop("id"):
-        blank = np.flatnonzero(frame[column].str.strip() == "")
-        if len(blank):
-            raise UserError(f"{path}, row {blank[0] + 1}: the {column} is empty")

@@ -1,12 +1,17 @@
 """Prediction files: `id`, optional `label` and `fold`, one `prob_<class>` per class. The seam between the scripts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from common.classes import most_probable
 from common.cli import UserError
 from common.files import whole_file
+from common.reading.columns import fold, show_names
 from common.tables import check_ids, csv_writer, read_table
 
 # Where a run folder has its prediction files: out-of-fold, validation and test rows
@@ -49,19 +54,22 @@ def write_predictions(path, predictions):
             writer.writerow([*front, *(f"{value:.9g}" for value in row)])
 
 
-def read_predictions(path):
+def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: str = "id") -> Predictions:
     """Read and check a prediction file, ours or another tool's.
 
-    Raises UserError, naming file and row: no `id` or no `prob_` column, a repeated id, a probability that is not a
-    finite number in [0, 1], a row that does not sum to 1 within 1e-3, an empty label, a fold that is no whole number.
+    Class columns may lack the prefix `prob_` where they are exactly `classes`, or the labels of the file. Probabilities
+    may be rounded: a row's sum may be off by half a unit of the file's last digit for each class, and is then brought
+    to 1. Raises UserError, naming file and row: no id or class columns, a repeated id, a probability that is not a
+    finite number in [0, 1], another sum, an empty label, a fold that is no whole number.
     """
-    table = read_table(path, required=["id"], hint="A prediction file has id and one prob_<class> column per class")
-    columns = [name for name in table.columns if name.startswith(PREFIX)]
+    hint = "A prediction file has id and one prob_<class> column per class"
+    table = read_table(path, [id_column], hint, optional=["label", "fold"], all_unique=True)
+    columns = find_class_columns(table, classes, id_column)
     if not columns:
-        raise UserError(f"{path} has no column prob_<class>; it has: {', '.join(table.columns)}")
-    check_ids(path, table["id"])
+        raise UserError(f"{path} has no column prob_<class>; it has: {show_names(list(table.columns))}")
+    check_ids(path, table[id_column])
     probabilities = np.column_stack([_numbers(path, table[name], name) for name in columns])
-    _check_probabilities(path, probabilities, columns)
+    probabilities = _check_probabilities(path, probabilities, table, list(columns))
     labels = folds = None
     if "label" in table:
         labels = table["label"].str.strip().to_numpy(dtype=object)
@@ -73,8 +81,18 @@ def read_predictions(path):
         if len(broken):
             raise UserError(f"{path}, row {broken[0] + 1}: fold {table['fold'][broken[0]]!r} is not a whole number")
         folds = values.astype(int)
-    classes = [name.removeprefix(PREFIX) for name in columns]
-    return Predictions(table["id"].to_numpy(dtype=object), classes, probabilities.astype(np.float32), labels, folds)
+    ids = table[id_column].to_numpy(dtype=object)
+    return Predictions(ids, list(columns.values()), probabilities.astype(np.float32), labels, folds)
+
+
+def find_class_columns(table: pd.DataFrame, classes: Sequence[str] = (), id_column: str = "id") -> dict[str, str]:
+    """The columns with probabilities and their classes: those that start with prob_, else exactly the classes."""
+    prefixed = {name: name[len(PREFIX) :] for name in table.columns if fold(name).startswith(PREFIX)}
+    if prefixed:
+        return prefixed
+    others = [name for name in table.columns if name not in (id_column, "label", "fold")]
+    known = set(classes) or (set(table["label"].str.strip()) if "label" in table else set())
+    return {name: name for name in others} if known and set(others) == known else {}
 
 
 def align(predictions, ids, classes, source="the predictions"):
@@ -118,16 +136,26 @@ def _numbers(path, column, name):
             try:
                 float(value)
             except ValueError:
-                raise UserError(f"{path}, row {row}: {name} is {value!r}, not a number") from None
+                hint = "; write 0.5, not 0,5" if value.replace(",", "", 1).isdigit() and "," in value else ""
+                raise UserError(f"{path}, row {row}: {name} is {value!r}, not a number{hint}") from None
         raise
 
 
-def _check_probabilities(path, probabilities, columns):
+def _check_probabilities(path, probabilities, table, columns):
+    """The probabilities, [rows, classes] float64; those of a rounded file brought to a sum of 1."""
     bad = ~((probabilities >= 0) & (probabilities <= 1))  # NaN compares false: bad too
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise UserError(f"{path}, row {row + 1}: {columns[column]} is {probabilities[row, column]:g}, not in [0, 1]")
+        value = probabilities[row, column]
+        hint = "; divide percentages by 100" if 1 < value <= 100 and abs(probabilities[row].sum() - 100) < 1 else ""
+        raise UserError(f"{path}, row {row + 1}: {columns[column]} is {value:g}, not in [0, 1]{hint}")
     sums = probabilities.sum(axis=1)
-    off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    error = np.abs(sums - 1)
+    if not (error > SUM_TOLERANCE).any():
+        return probabilities
+    digits = max(-int(Decimal(cell).as_tuple().exponent) for name in columns for cell in set(table[name]))
+    rounding = len(columns) * 0.5 * 10.0**-digits if digits > 0 else 0.0  # whole numbers are not rounded probabilities
+    off = np.flatnonzero((error > max(SUM_TOLERANCE, rounding + 1e-9)) | (sums == 0))
     if len(off):
         raise UserError(f"{path}, row {off[0] + 1}: the probabilities sum to {sums[off[0]]:.4g}, not to 1")
+    return probabilities / sums[:, None]

@@ -1,56 +1,101 @@
-"""CSV tables of strings: encoding, delimiter, quoting and header are checked, every refusal names file and row."""
+"""Tables of strings, the one way to read them: every refusal names file, row and column."""
 
 import csv
-import io
-import itertools
-import unicodedata
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from common.cli import UserError
+from common.cli import UserError, note
+from common.reading import dialect
+from common.reading.columns import find_column, find_text_columns, show_names, split_names
+from common.reading.encoding import read_utf8
+from common.reading.formats import FORMATS, read_other_format
+from common.reading.rows import Rows, is_skipped, misfits
 
-DELIMITERS = (",", ";", "\t")
-csv.field_size_limit(2**31 - 1)  # the module's 128 KiB would refuse a long article
 
+def read_table(
+    path: str | Path,
+    required: Sequence[str] = (),
+    hint: str = "",
+    optional: Sequence[str] = (),
+    texts: str | None = None,
+    columns: Sequence[str] | None = None,
+    may_lack: str | None = None,
+    encoding: str | None = None,
+    all_unique: bool = False,
+) -> pd.DataFrame:
+    """Read a file as a DataFrame of NFC-normalised strings, rows in file order.
 
-def read_table(path, required=(), hint=""):
-    """Read a CSV file with a header as a DataFrame of NFC-normalised strings, all its columns, rows in file order.
-
-    UTF-8 with or without BOM; the delimiter (comma, semicolon, tab) is the one that yields the `required` columns.
-    Rows are counted from 1, the header apart. Raises UserError: no such file, not UTF-8, broken quoting, a row with
-    another number of fields than the header, a missing or doubled column (`hint` says how to mend that), no rows.
+    CSV in any dialect that common/reading/dialect.py knows, JSON Lines, JSON, Parquet, Excel. `columns` names the
+    columns of a CSV without a header, which may lack the one called `may_lack`. For the rest see `build_table`.
     """
-    data = _read_utf8(Path(path))
-    delimiter, header = _choose_delimiter(path, data, required)
-    missing = [name for name in required if name not in header]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}; it has: {', '.join(header)}. {hint}")
-    name, count = Counter(header).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"{path} has two columns named {name!r}")
-
-    rows = []
-    try:
-        for row in itertools.islice(_records(data, delimiter), 1, None):
-            if len(row) != len(header):
-                raise UserError(f"{path}, row {len(rows) + 1}: {len(row)} fields where the header has {len(header)}")
-            rows.append(row)
-    except csv.Error as error:
-        raise UserError(f"{path}, row {len(rows) + 1}: {error}") from error
-    if not rows:
-        raise UserError(f"{path} has a header but no rows")
-    return pd.DataFrame(rows, columns=header, dtype="object")
+    path = Path(path)
+    wanted = [*required, *optional, *(split_names(texts) if texts else [])]
+    if path.suffix.lower() in FORMATS:
+        rows = read_other_format(path, wanted)
+    else:
+        rows = dialect.parse_csv(path, read_utf8(path, encoding), wanted, columns, may_lack)
+    return build_table(path, rows, required, hint, optional, texts, all_unique)
 
 
-def read_headerless(path, columns, delimiter, quotechar):
-    """Read a CSV file without a header into the named columns (10kGNAD's original files). Raises as `read_table`."""
-    rows = list(_records(_read_utf8(Path(path)), delimiter, quotechar, strict=False))
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(columns):
-            raise UserError(f"{path}, row {number}: {len(row)} fields where {len(columns)} are expected")
-    return pd.DataFrame(rows, columns=columns, dtype="object")
+def build_table(
+    place: object,
+    rows: Rows,
+    required: Sequence[str] = (),
+    hint: str = "",
+    optional: Sequence[str] = (),
+    texts: str | None = None,
+    all_unique: bool = False,
+) -> pd.DataFrame:
+    """Check the rows and name the columns; `place` is what messages call the file.
+
+    Columns that match a `required` or `optional` name, whatever their case, get that name. `texts` is one name, or
+    several separated by commas: the column of that name joins their cells by a blank line. Empty rows are left out, and
+    so are columns without a name, or with a repeated one (with `all_unique` those are refused). Raises UserError: a
+    missing or doubled column (`hint` says how to mend that), a row that does not fit the header, no rows.
+    """
+    header = rows.header
+    positions = {}  # name in the table -> positions in the file
+    for name in required:
+        positions[name] = [_found(place, header, name, find_column(place, header, name), hint)]
+    if texts:
+        positions[texts] = _found(place, header, texts, find_text_columns(place, header, texts), hint)
+    for name in optional:
+        found = find_column(place, header, name)
+        if found is not None:
+            positions[name] = [found]
+    taken = {found[0]: name for name, found in positions.items() if len(found) == 1}
+    counts = Counter(header)
+    repeated = next((name for name, count in counts.items() if name and count > 1), None)
+    if repeated is not None and all_unique:
+        raise UserError(f"{place} has two columns named {repeated!r}")
+    for number, record in misfits(rows):
+        raise UserError(f"{place}, row {number}: expected {len(header)} fields, found {len(record)}")
+
+    records = [record for record in rows.records if not is_skipped(record, header)]
+    if not records:
+        raise UserError(f"{place} has a header but no rows")
+    if len(records) < len(rows.records):
+        note(f"{place}: {len(rows.records) - len(records)} empty rows are left out")
+    for message in rows.notes:
+        note(message)
+    table = {
+        taken.get(position, name): [record[position] for record in records]
+        for position, name in enumerate(header)
+        if position in taken or (name and counts[name] == 1 and name not in positions)
+    }
+    for name, found in positions.items():
+        if len(found) > 1:
+            table[name] = ["\n\n".join(filter(str.strip, (record[p] for p in found))) for record in records]
+    return pd.DataFrame(table, dtype="object")
+
+
+def read_headerless(path: Path, columns: Sequence[str], delimiter: str, quotechar: str) -> pd.DataFrame:
+    """Read a CSV file of known dialect without a header into the named columns. Raises as `read_table`."""
+    rows = dialect.read_headerless(path, read_utf8(Path(path)), columns, delimiter, quotechar)
+    return build_table(path, rows)
 
 
 def csv_writer(file):
@@ -61,63 +106,21 @@ def csv_writer(file):
     return csv.writer(_LineFeeds(file))
 
 
-def check_ids(path, ids):
-    """Refuse empty and repeated ids, naming the rows."""
+def check_ids(path: object, ids: Iterable[str], numbers: Iterable[int] | None = None) -> None:
+    """Refuse empty and repeated ids, naming the rows: `numbers`, or counted from 1."""
     first_seen = {}
-    for number, value in enumerate(ids, 1):
+    for number, value in zip(numbers, ids, strict=True) if numbers is not None else enumerate(ids, 1):
         if not value.strip():
             raise UserError(f"{path}, row {number}: the id is empty")
         if value in first_seen:
-            raise UserError(f"{path}, row {number}: id {value!r} stands already in row {first_seen[value]}")
+            raise UserError(f"{path}, row {number}: duplicate id {value!r}, first in row {first_seen[value]}")
         first_seen[value] = number
 
 
-def _read_utf8(path):
-    """The bytes of a file, checked to be UTF-8 without NUL; its text would take two to four times the memory."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save it as UTF-8") from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path}, line {line}: a NUL byte; the file is damaged or not a CSV")
-    if not text.strip():
-        raise UserError(f"{path} is empty")
-    return data
-
-
-def _records(data, delimiter, quotechar='"', strict=True):
-    """The records of a CSV file's bytes, blank lines left out, every field NFC-normalised."""
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")  # a StringIO takes 4 bytes a character
-    for row in csv.reader(text, delimiter=delimiter, quotechar=quotechar, strict=strict):
-        if row:  # fields, not the text, are normalised: NFC makes a semicolon of the Greek question mark
-            yield [unicodedata.normalize("NFC", field) for field in row]
-
-
-def _choose_delimiter(path, data, required):
-    """The delimiter that finds the most required columns, then also fits the first row, then gives the most columns."""
-    headers, ranks = {}, {}
-    for delimiter in DELIMITERS:
-        records = _records(data, delimiter)
-        try:
-            headers[delimiter] = header = [name.strip() for name in next(records)]
-        except csv.Error:
-            continue  # broken under this delimiter; another may read it
-        found = sum(name in header for name in required)
-        try:
-            fits = len(next(records, header)) == len(header)
-        except csv.Error:
-            fits = False
-        ranks[delimiter] = (found, found > 0 and fits, len(header))
-    if not headers:
-        raise UserError(f"{path}: the header line cannot be read as CSV")
-    best = max(ranks, key=ranks.get)
-    return best, headers[best]
+def _found(place, header, name, position, hint):
+    if position is None:
+        raise UserError(f"{place} has no column {name!r}; it has: {show_names(header)}. {hint}")
+    return position
 
 
 class _LineFeeds:

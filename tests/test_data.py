@@ -5,18 +5,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common import data
-from common.cli import UserError
-from common.data import assign_folds, load_dataset, load_run_dataset, read_labels, split_validation
+from common.cli import UserError, note
+from common.data import load_dataset, load_run_dataset, read_labels
 
 TRAIN = "id,text,label\na,Tor in Linz,Sport\nb,Neues Handy,Web\nc,Sieg in Graz,Sport\n"
 
@@ -145,18 +143,17 @@ def test_a_folder_has_a_name_however_it_is_given(folder, monkeypatch):
         ({"train": "id,text,label\na,x,A\nb, \t,B\n"}, "train.csv, row 2: the text is empty"),
         ({"train": "id,text,label\na,x,A\nb,y,B\nc,z,\n"}, "train.csv, row 3: the label is empty"),
         ({"train": "id,text,label\na,x,A\n,y,B\n"}, "train.csv, row 2: the id is empty"),
-        ({"train": "id,text,label\na,x,A\nb,y,B\na,z,B\n"}, "train.csv, row 3: id 'a' stands already in row 1"),
+        ({"train": "id,text,label\na,x,A\nb,y,B\na,z,B\n"}, "train.csv, row 3: duplicate id 'a', first in row 1"),
         ({"train": "id,text\na,x\n"}, "train.csv has no column 'label'; it has: id, text. Name it with --text-column"),
         ({"train": "id,body,label\na,x,A\n"}, "train.csv has no column 'text'; it has: id, body, label. Name it with"),
-        ({"train": "id,text,label\na,x\n"}, "train.csv, row 1: 2 fields where the header has 3"),
+        ({"train": "id,text,label\na,x\n"}, "train.csv, row 1: expected 3 fields, found 2"),
         ({"train": "id,text,label\n"}, "train.csv has a header but no rows"),
         ({"valid": "id,text,label\na,x,Sport\nb,y,sport\n"}, "valid.csv, row 2: label 'sport' does not occur in train"),
         ({"valid": "id,text,label\na,x,\n"}, "valid.csv, row 1: the label is empty"),
         ({"valid": "id,text\na,x\n"}, "valid.csv has no column 'label'"),
         ({"test": "id,text,label\na,x,Kultur\n"}, "test.csv, row 1: label 'Kultur' does not occur in train.csv"),
         ({"test": "id,text,label\na,x,Sport\nb,y,\n"}, "test.csv, row 2: the label is empty"),
-        ({"test": "id,text\na,x\na,y\n"}, "test.csv, row 2: id 'a' stands already in row 1"),
-        ({"test": "id,text\na,\n"}, "test.csv, row 1: the text is empty"),
+        ({"test": "id,text\na,x\na,y\n"}, "test.csv, row 2: duplicate id 'a', first in row 1"),
         ({"test": ""}, "test.csv is empty"),
     ],
 )
@@ -174,10 +171,12 @@ def test_an_id_column_that_was_named_must_be_there(folder):
 
 
 def test_what_is_no_dataset_is_refused(folder, monkeypatch):
-    assert refusal("nws") == "no dataset 'nws': neither one of sample, gnad10, kaggle nor a folder"
+    assert (
+        refusal("nws")
+        == "no dataset 'nws': neither one of sample, gnad10, kaggle nor a folder, a file, or owner/name on the hub"
+    )
     Path("empty").mkdir()
     assert refusal("empty") == "empty has no train.csv"
-    Path("file.csv").write_text(TRAIN)
     assert "no dataset 'file.csv'" in refusal("file.csv")
     monkeypatch.setattr(data, "DATA_FOLDER", folder / "data")
     assert refusal("kaggle").endswith("is not there yet; fill it with: python data/kaggle/prepare.py")
@@ -230,103 +229,211 @@ def test_the_readmes_example_loads(folder):
     assert dataset.train["text"][2] == 'Wo bleibt mein Paket? Im Shop steht\nseit Tagen "unterwegs".'
 
 
-# Splitting
-
-rows = st.lists(st.tuples(st.sampled_from("abcdefghijklmno"), st.sampled_from("XYZ")), min_size=1, max_size=40)
+# What users have
 
 
-def frame_of(pairs):
-    """A frame of (text, label) pairs, with an index that is not the row number."""
-    frame = pd.DataFrame(pairs, columns=["text", "label"], dtype="object")
-    return frame.set_index(pd.Index(range(100, 100 + len(frame))))
+def said(capsys):
+    """The notes on stdout, as one line."""
+    return " ".join(capsys.readouterr().out.split())
 
 
-def own_texts(pairs):
-    """How many distinct texts each class has, and the class of each text: that of its first row."""
-    label_of = dict(reversed(pairs))
-    return Counter(label_of.values()), label_of
+@pytest.fixture
+def notes(capsys):
+    """The notes that reading prints, as one line."""
+    note.cache_clear()
+    capsys.readouterr()
+    return lambda: said(capsys)
 
 
-def hundred(repeat=1):
-    """100 distinct texts of three classes, 50, 30 and 20, in no order; each `repeat` times."""
-    pairs = [(f"Text {n}", "A" if n < 50 else "B" if n < 80 else "C") for n in range(100)] * repeat
-    return frame_of([pairs[position] for position in np.random.default_rng(0).permutation(len(pairs))])
+def test_an_id_column_in_another_case(folder):
+    make(train="ID;Text;Label\nT1;x;a\nT2;y;b\n", test="ID;Text\n901;Das Paket kam nicht an\n")
+    dataset = load_dataset("news")
+    assert list(dataset.train["id"]) == ["T1", "T2"] and list(dataset.test["id"]) == ["901"]
+    assert list(load_dataset("news", id_column="Id").test["id"]) == ["901"]
 
 
-@given(pairs=rows, fraction=st.sampled_from([0.1, 0.25, 0.5]), seed=st.integers(0, 2**31))
-def test_validation_rows_are_a_clean_cut(pairs, fraction, seed):
-    frame = frame_of(pairs)
-    try:
-        train, valid = split_validation(frame, fraction, seed)
-    except UserError as error:
-        assert f"{len(pairs)} rows with a validation share of {fraction} leave" in str(error)
-        assume(False)
-    assert sorted([*train, *valid]) == list(range(len(pairs)))
-    assert list(train) == sorted(train) and list(valid) == sorted(valid) and len(valid) > 0
-    assert not {pairs[row][0] for row in train} & {pairs[row][0] for row in valid}
-    texts, label_of = own_texts(pairs)
-    assert {label_of[pairs[row][0]] for row in train} == set(label_of.values())  # every class is still learned
-    lonely = {label for label, count in texts.items() if count == 1}
-    assert not lonely & {label_of[pairs[row][0]] for row in valid}
-    again, _ = split_validation(frame, fraction, seed)
-    assert list(again) == list(train)
+def test_row_numbers_as_ids_are_announced(folder, notes):
+    make(train="text,label\nx,a\ny,b\n", test="text\nz\n")
+    load_dataset("news")
+    assert "note: news/train.csv, news/test.csv: no column 'id', so row numbers are the ids" in notes()
 
 
-@pytest.mark.parametrize("repeat", [1, 3])
-def test_validation_rows_are_stratified_and_seeded(repeat):
-    frame = hundred(repeat)
-    train, valid = split_validation(frame, 0.2, seed=0)
-    labels = frame["label"].to_numpy()
-    assert Counter(labels[valid]) == {"A": 10 * repeat, "B": 6 * repeat, "C": 4 * repeat}
-    assert len(train) == 80 * repeat
-    _, other = split_validation(frame, 0.2, seed=1)
-    assert list(other) != list(valid)
+def test_a_named_id_column_may_be_missing_in_train(folder, notes):
+    make(train="text,label\nx,a\ny,b\n", test="Nr,text\n901,z\n")
+    dataset = load_dataset("news", id_column="Nr")
+    assert list(dataset.train["id"]) == ["1", "2"] and list(dataset.test["id"]) == ["901"]
+    assert "news/train.csv: no column 'Nr', so row numbers are the ids" in notes()
 
 
-def test_validation_share_of_zero():
-    train, valid = split_validation(frame_of([("a", "X"), ("b", "Y")]), 0, seed=0)
-    assert list(train) == [0, 1] and list(valid) == []
+def test_labels_that_are_probably_mistakes_are_named(folder, notes):
+    rows = [["text", "label"], *([f"Text {n}", "Sport"] for n in range(9)), ["t", "Spotr"], ["text", "label"]]
+    rows += [["x", "sport"], ["y", "Spo\u200brt"], *([f"W {n}", "Web"] for n in range(4)), ["z", "WEB"], ["zz", "WEB"]]
+    make(train=rows)
+    load_dataset("news")
+    assert notes() == (
+        "note: news/train.csv: no column 'id', so row numbers are the ids "
+        "note: news/train.csv: 4 classes have a single row, perhaps by mistake: "
+        "'Spotr' (row 10), 'Spo\\u200brt' (row 13), 'label' (row 11), 'sport' (row 12) "
+        "note: news/train.csv: labels that differ in case or invisible characters alone: "
+        "'Sport' and 'Spo\\u200brt' and 'sport'; 'WEB' and 'Web'"
+    )
 
 
-@pytest.mark.parametrize("pairs", [[("a", "X"), ("b", "Y")], [("a", "X"), ("b", "X"), ("c", "Y"), ("d", "Y")]])
-def test_too_few_rows_to_validate(pairs):
-    with pytest.raises(UserError, match=rf"^{len(pairs)} rows with a validation share of 0\.1 leave "):
-        split_validation(frame_of(pairs), 0.1, seed=0)
+def test_blank_cells_are_counted(folder, notes):
+    rows = [
+        ["id", "text", "label"],
+        *([n, "" if n % 2 else "x", "AB"[n % 3 > 0]] for n in range(1, 21)),
+        [21, "x", " "],
+    ]
+    make(train=rows)
+    assert refusal() == (
+        "news/train.csv, rows 1, 3, 5, 7, 9, ...: the text is empty (10 rows); row 21: the label is empty; "
+        "--drop-blank leaves such rows out"
+    )
+    assert list(load_dataset("news", drop_blank=True).train["id"]) == [str(n) for n in range(2, 21, 2)]
+    assert "11 rows without a text or a label are left out (--drop-blank)" in notes()
+    make(train="text,label\nx,a\n,b\nz,b\n")
+    assert list(load_dataset("news", drop_blank=True).train["id"]) == ["1", "3"]  # rows keep their numbers
 
 
-@given(pairs=rows, folds=st.integers(2, 5), seed=st.integers(0, 2**31))
-def test_folds_are_a_clean_cut(pairs, folds, seed):
-    frame = frame_of(pairs)
-    texts, label_of = own_texts(pairs)
-    counts = {label: texts[label] for _, label in pairs}
-    if min(counts.values()) < folds:
-        with pytest.raises(UserError, match=rf"{min(counts.values())} distinct texts are too few for {folds} folds"):
-            assign_folds(frame, folds, seed)
-        return
-    fold = assign_folds(frame, folds, seed)
-    assert len(fold) == len(pairs) and set(fold) == set(range(folds))
-    assert len({(text, number) for (text, _), number in zip(pairs, fold, strict=True)}) == len(label_of)
-    fold_of = {text: number for (text, _), number in zip(pairs, fold, strict=True)}
-    for label in counts:  # stratified: the folds' shares of a class differ by one text at most
-        sizes = Counter(fold_of[text] for text in fold_of if label_of[text] == label)
-        assert max(sizes.values()) - min(sizes[number] for number in range(folds)) <= 1
-    assert list(assign_folds(frame, folds, seed)) == list(fold)
+def test_blank_test_texts_stay(folder):
+    make(test="id,text\nt1,\nt2,x\n")
+    assert load_dataset("news").test.to_dict("list") == {"id": ["t1", "t2"], "text": ["", "x"]}
 
 
-def test_folds_are_seeded():
-    frame = hundred()
-    first, second = assign_folds(frame, 5, seed=0), assign_folds(frame, 5, seed=1)
-    assert list(first) != list(second)
-    assert Counter(zip(frame["label"], first, strict=True)) == {
-        (label, fold): count for label, count in (("A", 10), ("B", 6), ("C", 4)) for fold in range(5)
-    }
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("id,text,label\nt1,x,?\nt2,y,?\n", "news/test.csv, row 1: label '?' does not occur in train.csv (2 rows have"),
+        ("id,text,label\nt1,x,-1\n", "news/test.csv, row 1: label '-1' does not occur in train.csv; --ignore-test"),
+        ("id,text,label\nt1,x,Web\nt2,y,\n", "news/test.csv, row 2: the label is empty; --ignore-test-labels"),
+        ("id,text,label\nt1,x,Kultur\n", "news/test.csv, row 1: label 'Kultur' does not occur in train.csv; --ignore"),
+    ],
+)
+def test_test_labels_that_cannot_be_scored(folder, test, message):
+    make(test=test)
+    assert refusal().startswith(message) and "--ignore-test-labels" in refusal()
+    assert "label" not in load_dataset("news", ignore_test_labels=True).test
 
 
-def test_more_folds_than_texts_of_the_rarest_class():
-    frame = frame_of([("a", "X"), ("b", "X"), ("c", "X"), ("d", "Y"), ("e", "Y"), ("e", "Y")])
-    with pytest.raises(UserError, match=r"^class 'Y': 2 distinct texts are too few for 3 folds; use fewer folds$"):
-        assign_folds(frame, 3, seed=0)
-    # the only text of Z counts as Y's: in one fold or another no model would have seen Z
-    frame = frame_of([("a", "X"), ("b", "X"), ("c", "Y"), ("d", "Y"), ("d", "Z")])
-    with pytest.raises(UserError, match=r"^class 'Z': 0 distinct texts are too few for 2 folds"):
-        assign_folds(frame, 2, seed=0)
+def test_unknown_test_labels_may_count_as_wrong(folder):
+    make(test="id,text,label\nt1,x,Kultur\nt2,y,Web\n")
+    dataset = load_dataset("news", allow_unknown_test_labels=True)
+    assert list(dataset.test["label"]) == ["Kultur", "Web"] and dataset.classes == ["Sport", "Web"]
+
+
+def test_a_single_file(folder):
+    Path("file.csv").write_text(TRAIN)
+    dataset = load_dataset("file.csv")
+    assert (dataset.name, dataset.location) == ("file", str(folder / "file.csv")) and len(dataset.train) == 3
+    assert dataset.valid is None and dataset.test is None and list(dataset.fingerprint) == ["file.csv"]
+    run = make_run({"data": {"name": "file", "folder": dataset.location}})
+    assert list(load_run_dataset(run).train["id"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "tsv"])
+def test_other_formats_as_file_and_in_a_folder(folder, kind):
+    frame = pd.DataFrame({"id": ["a", "b"], "text": ["x", "y"], "label": [0, 1]})
+    Path("news").mkdir()
+    for path in (f"one.{kind}", f"news/train.{kind}", f"news/test.{kind}"):
+        if kind == "parquet":
+            frame.to_parquet(path)
+        elif kind == "tsv":
+            frame.to_csv(path, sep="\t", index=False)
+        else:
+            frame.to_json(path, orient="records", lines=kind == "jsonl")
+    for dataset in (load_dataset(f"one.{kind}"), load_dataset("news")):
+        assert dataset.train.to_dict("list") == {"id": ["a", "b"], "text": ["x", "y"], "label": ["0", "1"]}
+    assert list(load_dataset("news").test["label"]) == ["0", "1"]
+
+
+def test_several_text_columns(folder):
+    make(train="Betreff,Text,label\nHallo,Welt,a\n,nur Text,b\n", test="Text,Betreff\nWelt,Na\n")
+    dataset = load_dataset("news", text_column="Betreff,Text")
+    assert list(dataset.train["text"]) == ["Hallo\n\nWelt", "nur Text"] and list(dataset.test["text"]) == ["Na\n\nWelt"]
+
+
+def test_files_without_a_header(folder):
+    make(train="Ein Tor;Sport\nEin Netz;Web\n", test="Noch ein Tor\n")
+    message = refusal()
+    assert "has no column 'label'; it has: Ein Tor, Sport" in message and "--columns text,label" in message
+    dataset = load_dataset("news", columns="text,label")
+    assert dataset.classes == ["Sport", "Web"] and list(dataset.test["text"]) == ["Noch ein Tor"]
+    assert list(dataset.train["text"]) == ["Ein Tor", "Ein Netz"]
+
+
+def test_an_encoding(folder):
+    Path("news").mkdir()
+    Path("news/train.csv").write_bytes("text,label\nGrüße,a\nÖl,b\n".encode("cp1252"))
+    assert "save it as UTF-8 (in Excel: 'CSV UTF-8')" in refusal() and "--encoding cp1252" in refusal()
+    assert list(load_dataset("news", encoding="cp1252").train["text"]) == ["Grüße", "Öl"]
+
+
+def test_the_options_of_a_run_are_used_again(folder):
+    make(train="Ein Tor;Sport\nEin Netz;Web\n;Web\n")
+    options = {"columns": "text,label", "drop_blank": True}
+    run = make_run({"data": {"name": "news", "folder": str(folder / "news"), "options": options}})
+    assert list(load_run_dataset(run).train["text"]) == ["Ein Tor", "Ein Netz"]
+
+
+# The form of submissions
+
+
+def test_the_samples_columns(folder):
+    make(train="text,label\nx,0\ny,1\n", test="Id,text\n7,z\n8,z\n", sample_submission="Id,Category\n8,0\n7,0\n")
+    dataset = load_dataset("news")
+    assert (dataset.sample.header, dataset.sample.id_column, dataset.sample.ids) == (
+        ["Id", "Category"],
+        "Id",
+        ["8", "7"],
+    )
+    make(train="text,label\nx,0\ny,1\n", test="comment_id,text\n7,z\n", sample_submission="comment_id,Sub1\n7,0\n")
+    assert list(load_dataset("news").test["id"]) == ["7"]  # the sample's first column, though nobody named it
+    make(test="id,text\n7,z\n", sample_submission="prob_Web,id,sport\n0.5,7,0.5\n")
+    sample = load_dataset("news").sample
+    assert (sample.id_column, sample.classes) == ("id", ["Web", "Sport"])
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ("id,label\nx,Web\n", "news/sample_submission.csv lacks id 't1' of news/test.csv; their ids must be the same"),
+        ("id,label\nt1,Web\nt2,Web\n", "news/sample_submission.csv has id 't2', which is not in news/test.csv"),
+        ("id,a,b\nt1,0,1\n", "has the columns id, a, b; expected an id and a label, or an id and one column per class"),
+        (
+            "id,label\nt1,3\nt2,4\n",
+            "the column 'label' has 3, 4, which are no classes of the training rows (Sport, Web)",
+        ),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused_before_training(folder, sample, message):
+    make(test="id,text\nt1,z\n", sample_submission=sample)
+    assert message in refusal()
+
+
+# Anything
+
+
+@given(
+    rows=st.lists(st.tuples(*[st.sampled_from(["", " ", "x", "Tor;in,Linz", '"q"', "zwei\nZeilen"])] * 3), max_size=5),
+    names=st.permutations(["ID", " Text", "label"]),
+    padding=st.integers(0, 2),
+    delimiter=st.sampled_from(",;|"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
+)
+def test_padded_tables_in_any_dialect(tmp_path_factory, rows, names, padding, delimiter, encoding):
+    """Other cases, orders and encodings, nameless columns, empty rows: the same frame, blank rows dropped."""
+    rows = [("a", "x", "A"), ("b", "y", "B"), *((f"r{n}", *row[1:]) for n, row in enumerate(rows))]
+    path = tmp_path_factory.getbasetemp() / "padded.csv"
+    place = {"ID": 0, " Text": 1, "label": 2}
+    with open(path, "w", encoding=encoding, newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow([*names, *[""] * padding])
+        for row in rows:
+            writer.writerow([*(row[place[name]] for name in names), *[""] * padding])
+            writer.writerow([""] * (3 + padding))
+    options = {"encoding": encoding} if encoding == "cp1252" else {}
+    frame = load_dataset(path, drop_blank=True, **options).train
+    filled = [row for row in rows if row[1].strip() and row[2].strip()]
+    assert frame[["id", "text"]].to_numpy().tolist() == [list(row[:2]) for row in filled]
+    assert frame["label"].tolist() == [row[2].strip() for row in filled]

@@ -144,7 +144,7 @@ def test_another_version_of_the_data_is_refused(gnad10, tmp_path, monkeypatch, c
     assert "train has 1509 rows of 'Web' where 10kGNAD has 1510" in fails(capsys, gnad10, "--from-folder", other)
     assert "cannot read" in fails(capsys, gnad10, "--from-folder", tmp_path / "none")
     (other / "test.csv").write_text("Web;ein Text;und noch etwas\n")
-    assert "row 1: 3 fields where 2 are expected" in fails(capsys, gnad10, "--from-folder", other)
+    assert "row 1: expected 2 fields, found 3" in fails(capsys, gnad10, "--from-folder", other)
     hub = make_hub(gnad10, splits=["train"])
     monkeypatch.setattr(datasets, "load_dataset", lambda name, revision=None: hub)
     assert "no split 'test'" in fails(capsys, gnad10)
@@ -260,7 +260,7 @@ def test_files_that_are_no_dataset_are_refused(kaggle, tmp_path, capsys):
         return fails(capsys, kaggle, "--zip", make_zip(tmp_path / "c.zip", members))
 
     assert "c.zip: train.csv, row 9: the text is empty" in error(train_csv=TRAIN + "x,,Web\n")
-    assert "c.zip: test.csv, row 3: id 'a' stands already" in error(test_csv=TEST + "a,x\n")
+    assert "c.zip: test.csv, row 3: duplicate id 'a'" in error(test_csv=TEST + "a,x\n")
     assert "lacks id 'c' of test.csv" in error(test_csv=TEST + "c,x\n")
 
 

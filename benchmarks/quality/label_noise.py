@@ -26,13 +26,14 @@ from benchmarks.options import new_parser
 from common.classes import class_numbers
 from common.cli import EXIT_INTERRUPTED, UserError, exit_codes, number
 from common.corrections import COLUMNS, flagged_ids
-from common.data import load_dataset, split_validation
+from common.data import load_dataset
 from common.files import read_json, write_json
 from common.interrupts import Interrupted
 from common.label_issues import labels as label_issues
 from common.label_issues.held_out import read_held_out
 from common.predictions import OOF, read_predictions
 from common.runs import RUNS_FOLDER
+from common.splitting.splits import split_validation
 from common.spreadsheets import guard, restore
 from common.tables import csv_writer, read_table
 

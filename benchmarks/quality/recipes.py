@@ -31,10 +31,11 @@ from benchmarks.quality import techniques
 from benchmarks.workload import default_recipe
 from common.classes import class_numbers, most_probable
 from common.cli import UserError, exit_codes, number
-from common.data import assign_folds, load_dataset
+from common.data import load_dataset
 from common.metrics import cross_entropy
 from common.plots import COLOURS, new_figure, save_figure, styled
 from common.runs import environment
+from common.splitting.splits import assign_folds
 from common.training.devices import open_device
 from common.training.loop import fit
 from common.training.models import load_model

@@ -14,7 +14,8 @@ from sklearn.svm import LinearSVC
 
 from benchmarks.options import new_parser
 from common.cli import exit_codes
-from common.data import assign_folds, load_dataset
+from common.data import load_dataset
+from common.splitting.splits import assign_folds
 
 
 @exit_codes

@@ -35,7 +35,8 @@ from benchmarks.workload import (
 )
 from common.classes import class_numbers
 from common.cli import exit_codes, number
-from common.data import assign_folds, load_dataset
+from common.data import load_dataset
+from common.splitting.splits import assign_folds
 from common.training.devices import open_device
 from common.training.loop import fit
 from common.training.models import load_model

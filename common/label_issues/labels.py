@@ -26,6 +26,7 @@ from common.cli import UserError
 # 0.39 / 0.68, 0.38 / 0.69, 0.44 / 0.62, 0.35 / 0.42, 0.49 / 0.57; first 30: 0.62 and 0.72.
 FILTER = "prune_by_noise_rate"
 SCORE = "self_confidence"
+RARE = 0.1  # of a class's share among equal ones, Datalab's default
 ENSEMBLE_WEIGHTS = "accuracy"  # cleanlab's default: members count by their agreement with the given labels
 
 
@@ -108,18 +109,13 @@ def estimate_noise(given, probabilities, classes):
     return LabelNoise(joint, float(1 - joint.trace()), float(confident / len(given)), per_class, overlapping)
 
 
-def find_rarest_class(labels):
-    """The class that Datalab reports as under-represented, or None; labels [rows] str.
+def find_rarest_class(labels: pd.Series) -> str | None:
+    """The rarest class, where it has less than a tenth of the rows that it would have among equals, else None.
 
-    Its check: the rarest class has less than a tenth of the rows that it would have among equals.
+    The rule is that of Datalab's class imbalance check; labels [rows] str.
     """
-    with quiet():
-        from cleanlab import Datalab
-
-        lab = Datalab(data={"label": list(labels)}, label_name="label", verbosity=0)
-        lab.find_issues(issue_types={"class_imbalance": {}})
-    is_rare = lab.get_issues("class_imbalance")["is_class_imbalance_issue"].to_numpy()
-    return str(np.asarray(labels, dtype=object)[is_rare][0]) if is_rare.any() else None
+    counts = pd.Series(labels).value_counts()
+    return str(counts.idxmin()) if counts.min() < RARE * counts.sum() / len(counts) else None
 
 
 @contextlib.contextmanager

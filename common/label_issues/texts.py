@@ -1,4 +1,4 @@
-"""What is wrong with the texts themselves: near-duplicates, outliers (both by cleanlab's Datalab), broken texts."""
+"""What is wrong with the texts themselves: near-duplicates, outliers (by cleanlab's Datalab), broken texts."""
 
 import re
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ import pandas as pd
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from common.data import Dataset
 from common.label_issues.labels import quiet
+from common.splitting.duplicates import near_duplicate_sets
 
-COMPONENTS = 100  # of the truncated SVD, what scikit-learn recommends for texts; 400 found the same duplicates
+COMPONENTS = 100  # of the truncated SVD, what scikit-learn recommends for texts
 VOCABULARY = 50_000
 NEIGHBOURS = 10  # Datalab's default
 FEW_WORDS = 3  # a text with fewer cannot be judged
@@ -30,14 +32,13 @@ class TextIssues:
     broken: list[str]  # [rows] what is broken, "" where nothing is
 
 
-def find_text_issues(dataset):
+def find_text_issues(dataset: Dataset) -> TextIssues:
     """Look through all texts of a dataset, labelled or not."""
-    frames = {"train.csv": dataset.train, "valid.csv": dataset.valid, "test.csv": dataset.test}
-    frames = {file: frame for file, frame in frames.items() if frame is not None}
+    frames = {dataset.files[split]: frame for split, frame in dataset.frames.items()}
     rows = pd.concat(frames, names=["file", None]).reset_index("file").reset_index(drop=True)
     rows["label"] = rows["label"].fillna("")
-    sets, is_outlier = _duplicates_and_outliers(rows["text"])
-    return TextIssues(rows, sets, is_outlier, [what_is_broken(text) for text in rows["text"]])
+    sets = near_duplicate_sets(rows["text"])
+    return TextIssues(rows, sets, _find_outliers(rows["text"]), [what_is_broken(text) for text in rows["text"]])
 
 
 def what_is_broken(text):
@@ -55,26 +56,22 @@ def what_is_broken(text):
     return ""
 
 
-def _duplicates_and_outliers(texts):
-    """Datalab's near-duplicate sets and outlier flags, by cosine distance between TF-IDF vectors after an SVD.
+def _find_outliers(texts):
+    """Datalab's outlier flags, [rows] bool, by cosine distance between TF-IDF vectors after an SVD.
 
-    Near means closer than 0.13 of the median distance to the nearest neighbour; an outlier's mean distance to its
-    neighbours lies far above the third quartile: both are Datalab's defaults, see
+    An outlier's mean distance to its neighbours lies far above the third quartile, by Datalab's default, see
     https://docs.cleanlab.ai/stable/cleanlab/datalab/guide/issue_type_description.html
     """
     features = _features(texts)
     if features is None:
-        return [], np.zeros(len(texts), dtype=bool)
+        return np.zeros(len(texts), dtype=bool)
     with quiet():
         from cleanlab import Datalab
 
         lab = Datalab(data={"text": list(texts)}, verbosity=0)
-        neighbours = {"k": min(NEIGHBOURS, len(texts) - 1)}
-        lab.find_issues(features=features, issue_types={"outlier": neighbours, "near_duplicate": neighbours})
+        lab.find_issues(features=features, issue_types={"outlier": {"k": min(NEIGHBOURS, len(texts) - 1)}})
     # Datalab prints a failed check and goes on; get_issues() then raises, so a failure cannot pass for "no issues"
-    near = lab.get_issues("near_duplicate")["near_duplicate_sets"]
-    outliers = lab.get_issues("outlier")["is_outlier_issue"].to_numpy()
-    return _merge(near), outliers
+    return lab.get_issues("outlier")["is_outlier_issue"].to_numpy()
 
 
 def _features(texts):
@@ -88,22 +85,3 @@ def _features(texts):
         return None
     components = min(COMPONENTS, matrix.shape[0] - 1, matrix.shape[1] - 1)
     return TruncatedSVD(components, random_state=0).fit_transform(matrix) if components >= 1 else None
-
-
-def _merge(neighbour_sets):
-    """Disjoint sets of rows that are linked, directly or through others; from each row's near-duplicates."""
-    leader = list(range(len(neighbour_sets)))
-
-    def find(row):
-        while leader[row] != row:
-            row = leader[row]
-        return row
-
-    for row, others in enumerate(neighbour_sets):
-        for other in others:
-            low, high = sorted((find(row), find(int(other))))
-            leader[high] = low
-    sets = {}
-    for row in range(len(leader)):
-        sets.setdefault(find(row), []).append(row)
-    return [rows for rows in sets.values() if len(rows) > 1]

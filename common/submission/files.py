@@ -1,46 +1,51 @@
-"""Submissions, `id,label`: reading and writing them, the rows they must have, the class counts to expect."""
+"""Submissions: reading and writing them, the rows they must have, the class counts to expect."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
 from common.cli import UserError
+from common.data import Dataset
 from common.files import sha256, whole_file, write_json
+from common.reading.columns import find_column, fold, show_names
+from common.reading.sample import Sample
 from common.tables import check_ids, csv_writer, read_table
 
-HEADER = ["id", "label"]
+HEADER = ["id", "label"]  # where no sample_submission.csv says otherwise
 FALSE_ALARMS = 0.01  # how often a submission without any shift may be warned about
 
 
-def read_submission(path):
-    """Read a plain submission: ids and labels, both [rows] str. Raises UserError unless its header is id,label."""
-    table = read_table(path, HEADER, hint="A submission has the columns id,label")
-    if list(table.columns) != HEADER:
-        raise UserError(f"{path}: the header is {','.join(table.columns)}, where a submission has id,label")
-    check_ids(path, table["id"])
-    labels = table["label"].str.strip().to_numpy(dtype=object)
-    if (labels == "").any():
-        raise UserError(f"{path}, row {np.flatnonzero(labels == '')[0] + 1}: the label is empty")
-    return table["id"].to_numpy(dtype=object), labels
+def read_submission(path: Path, sample: Sample | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Read a submission with one label a row: ids and labels, both [rows] str, and its header.
 
-
-def expected_ids(dataset):
-    """The ids that a submission must have, in the sample's order, else test.csv's; None where there is neither.
-
-    Raises UserError where sample_submission.csv and test.csv do not have the same ids.
+    It has the sample's two columns or id,label; without a sample any two, the id first. Raises UserError.
     """
-    sample, test = dataset.folder / "sample_submission.csv", dataset.test
-    if not sample.exists():
-        return None if test is None else test["id"].to_numpy(dtype=object)
-    ids, _ = read_submission(sample)
-    if test is not None:
-        missing, unknown = sorted(set(test["id"]) - set(ids)), sorted(set(ids) - set(test["id"]))
-        if missing or unknown:
-            what = f"lacks id {missing[0]!r} of" if missing else f"has id {unknown[0]!r}, which is not in"
-            raise UserError(f"{sample} {what} {dataset.folder / 'test.csv'}; the two must have the same ids")
-    return ids
+    table = read_table(path, all_unique=True)
+    header = list(table.columns)
+    allowed = [each for each in (sample.header if sample else None, HEADER) if each and len(each) == 2]
+    if len(header) != 2 or (sample and not any(_same(header, each) for each in allowed)):
+        expected = " or ".join(dict.fromkeys(",".join(each) for each in allowed))
+        raise UserError(f"{path}: the header is {show_names(header)}; expected {expected}, or id and prob_<class>")
+    if not sample and fold(header[1]) == "id":
+        raise UserError(f"{path}: the header is {','.join(header)}; the id comes first")
+    id_column = sample.id_column if sample and _same(header, sample.header) else header[0]
+    position = find_column(path, header, id_column)
+    ids, labels = table[header[position]], table[header[1 - position]].str.strip()
+    check_ids(path, ids)
+    blank = np.flatnonzero(labels == "")
+    if len(blank):
+        raise UserError(f"{path}, row {blank[0] + 1}: the label is empty")
+    return ids.to_numpy(dtype=object), labels.to_numpy(dtype=object), header
+
+
+def expected_ids(dataset: Dataset) -> np.ndarray | None:
+    """The ids that a submission must have, in the sample's order, else those of the test rows; None without either."""
+    if dataset.sample:
+        return np.array(dataset.sample.ids, dtype=object)
+    return None if dataset.test is None else dataset.test["id"].to_numpy(dtype=object)
 
 
 def unexpected_counts(counts, train_counts):
@@ -74,16 +79,38 @@ def check_output(output, inputs):
             raise UserError(f"{output} is read as an input; write to another file with --output")
 
 
-def write_submission(path, ids, labels, record):
+def submission_rows(
+    sample: Sample, ids: Sequence[str], labels: Sequence[str], classes: list[str], probabilities: np.ndarray
+) -> list[list[str]]:
+    """The rows of a submission in the sample's form: the label of each id or, where the sample has a column for each
+    class, its probability; `probabilities` is [rows, classes]."""
+    if sample.classes is None:
+        columns = dict.fromkeys(sample.header, labels)
+    else:
+        others = [name for name in sample.header if name != sample.id_column]
+        place = [classes.index(name) for name in sample.classes]
+        columns = {
+            name: [f"{value:.9g}" for value in probabilities[:, column]]
+            for name, column in zip(others, place, strict=True)
+        }
+    columns[sample.id_column] = ids
+    return [list(row) for row in zip(*(columns[name] for name in sample.header), strict=True)]
+
+
+def write_submission(path: Path, header: list[str], rows: list[list[str]], record: dict) -> None:
     """Write the submission, and `record` (a JSON object, completed with the file's hash) beside it: both or neither."""
     with whole_file(path) as table, whole_file(record_file(path)) as beside:
         with open(table, "w", encoding="utf-8", newline="") as file:
             writer = csv_writer(file)
-            writer.writerow(HEADER)
-            writer.writerows(zip(ids, labels, strict=True))
+            writer.writerow(header)
+            writer.writerows(rows)
         write_json(beside, {"file": Path(path).name, "sha256": sha256(table), **record})
 
 
 def record_file(path):
     """The JSON beside a submission: the same name with .json."""
     return Path(path).with_suffix(".json")
+
+
+def _same(header, other):
+    return sorted(map(fold, header)) == sorted(map(fold, other))

@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from common.cli import UserError
+from common.data import DATA_FOLDER, Dataset
+from common.reading.sources import SAMPLE
+from common.tables import read_table
 
 COMPETITION = "lnu-deep-learn-2-text-classification-2025"
 TOKEN_HINT = (
@@ -15,6 +20,23 @@ TOKEN_HINT = (
 )
 
 TOKEN_SIGNS = ("401", "unauthorized", "authenticate", "kaggle.json", "credential", "missing user")
+
+
+def refuse_foreign_ids(dataset: Dataset | None, ids: np.ndarray, competition: str) -> None:
+    """Raise UserError unless the ids are the competition's, as far as a sample_submission.csv tells."""
+    if dataset and dataset.sample:
+        return  # the submission has the sample's ids
+    if dataset:
+        raise UserError(
+            f"--upload: {dataset.folder} has no {SAMPLE}, which would show that its ids are the competition's; "
+            "put the competition's there, or leave --upload out"
+        )
+    sample = DATA_FOLDER / "kaggle" / SAMPLE
+    if competition == COMPETITION and sample.exists():
+        table = read_table(sample)
+        strange = sorted(set(ids) ^ set(table[table.columns[0]]))
+        if strange:
+            raise UserError(f"--upload: the ids are not the competition's, see {sample}: {strange[0]!r}")
 
 
 def submit(file, message, competition=COMPETITION):

@@ -1,4 +1,4 @@
-"""Members of an ensemble: runs, prediction files and plain submissions, read and brought onto the same rows."""
+"""What is combined: runs, prediction files and plain submissions, read and brought onto the same rows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,19 +7,26 @@ import numpy as np
 
 from common.classes import class_numbers
 from common.cli import UserError
-from common.data import load_run_dataset
+from common.data import Dataset, load_run_dataset
 from common.files import read_json, sha256
-from common.predictions import OOF, PREFIX, TEST, VALID, Predictions, align, read_predictions
+from common.predictions import (
+    OOF,
+    TEST,
+    VALID,
+    Predictions,
+    align,
+    find_class_columns,
+    read_predictions,
+)
+from common.reading.columns import find_column
 from common.runs import check_run
 from common.submission.files import read_submission
 from common.tables import read_table
 
-HELD_OUT = (OOF, VALID)  # the better one first
-
 
 @dataclass(frozen=True)
-class Member:
-    """One member of an ensemble as it was read: with probabilities, or (a plain submission) with labels alone."""
+class Contribution:
+    """What is combined, as it was read: probabilities or, of a plain submission, labels alone."""
 
     name: str
     file: Path
@@ -27,28 +34,35 @@ class Member:
     ids: np.ndarray  # [rows] str
     labels: np.ndarray | None  # [rows] str, the labels of a plain submission
     predictions: Predictions | None
+    header: list[str] | None = None  # of a plain submission
 
 
-def read_member(argument):
-    """Read a run (folder or name), a prediction file or a plain submission, whichever the argument is."""
+def find_run_folder(argument: str) -> Path | None:
+    """The run that an argument names, None where it names a file. Raises UserError for a run without test rows."""
     path = Path(argument)
-    run = None if path.is_file() or path.suffix == ".csv" else check_run(argument, TEST)
-    file = run / TEST if run else path
-    header = read_table(file, ["id"], hint="A submission has id,label; a prediction file id and prob_<class>")
-    if run or any(name.startswith(PREFIX) for name in header):
-        predictions = read_predictions(file)
-        return Member(str(run or file), file, run, predictions.ids, None, predictions)
-    ids, labels = read_submission(file)
-    return Member(str(file), file, None, ids, labels, None)
+    return None if path.is_file() or path.suffix == ".csv" else check_run(argument, TEST)
 
 
-def find_dataset(members):
-    """The dataset that the runs among the members were trained on, None without runs.
+def read_contribution(argument: str, run: Path | None, dataset: Dataset | None) -> Contribution:
+    """Read a run, a prediction file or a plain submission, whichever the argument is."""
+    file = run / TEST if run else Path(argument)
+    sample, classes = (dataset.sample, dataset.classes) if dataset else (None, [])
+    table = read_table(file)
+    id_column = sample.id_column if sample and find_column(file, list(table.columns), "id") is None else "id"
+    if run or find_class_columns(table, classes, _spelling(file, table, id_column)):
+        predictions = read_predictions(file, classes, id_column)
+        return Contribution(str(run or file), file, run, predictions.ids, None, predictions)
+    ids, labels, header = read_submission(file, sample)
+    return Contribution(str(file), file, None, ids, labels, None, header)
+
+
+def find_dataset(runs):
+    """The dataset that runs were trained on, None without runs.
 
     Raises UserError where two runs were trained on datasets whose test texts differ: equal ids would mean nothing.
     """
     datasets = {}  # each is loaded once, also where 200 runs share it
-    for run in (member.run for member in members if member.run):
+    for run in runs:
         source = str(read_json(run / "config.json").get("data"))
         if source not in datasets:
             datasets[source] = run, load_run_dataset(run)
@@ -59,7 +73,7 @@ def find_dataset(members):
         if dataset.test is not None and other.test is not None and _texts(dataset) != _texts(other):
             raise UserError(
                 f"runs {first} and {run} were trained for different test rows: "
-                f"{dataset.folder / 'test.csv'} and {other.folder / 'test.csv'}"
+                f"{dataset.places['test']} and {other.places['test']}"
             )
     return dataset
 
@@ -121,7 +135,7 @@ def describe_members(members, weights, votes, labels, truth, classes):
     ]
 
 
-def read_held_out(members, classes):
+def read_weighting_rows(members, classes):
     """The members' predictions for rows that they were not trained on: out-of-fold, or else validation predictions.
 
     Returns the file's name, probabilities [members, rows, classes] and labels [rows] int, in the order of the ids, so
@@ -130,13 +144,13 @@ def read_held_out(members, classes):
     plain = next((member for member in members if member.run is None), None)
     if plain:
         raise UserError(f"--weights auto is fitted on runs' predictions for rows held out; {plain.file} is no run")
-    folders = [member.run for member in members]
-    name = next((name for name in HELD_OUT if all((folder / name).exists() for folder in folders)), None)
+    runs = [member.run for member in members]
+    name = next((name for name in (OOF, VALID) if all((run / name).exists() for run in runs)), None)
     if name is None:
         raise UserError("--weights auto needs predictions/oof.csv, or predictions/valid.csv, in every one of the runs")
     ids = labels = None
     probabilities = []
-    for file in (folder / name for folder in folders):
+    for file in (run / name for run in runs):
         held_out = read_predictions(file)
         if held_out.labels is None:
             raise UserError(f"--weights auto needs labels, and {file} has no column label")
@@ -145,13 +159,19 @@ def read_held_out(members, classes):
         labels = held_out.labels if labels is None else labels
         differing = np.flatnonzero(held_out.labels != labels)
         if len(differing):
-            raise UserError(f"{folders[0] / name} and {file} give id {ids[differing[0]]!r} different labels")
+            raise UserError(f"{runs[0] / name} and {file} give id {ids[differing[0]]!r} different labels")
         probabilities.append(held_out.probabilities)
     unknown = sorted(set(labels) - set(classes))
     if unknown:
-        raise UserError(f"{folders[0] / name}: label {unknown[0]!r} is none of the classes")
+        raise UserError(f"{runs[0] / name}: label {unknown[0]!r} is none of the classes")
     return Path(name).name, np.stack(probabilities), class_numbers(labels, classes)
 
 
 def _texts(dataset):
     return dict(zip(dataset.test["id"], dataset.test["text"], strict=True))
+
+
+def _spelling(file, table, name):
+    """The column that matches `name`, as the file spells it."""
+    position = find_column(file, list(table.columns), name)
+    return name if position is None else table.columns[position]

@@ -10,12 +10,13 @@ import pandas as pd
 
 from common.classes import class_numbers
 from common.cli import wrap
-from common.data import Dataset, assign_folds
+from common.data import Dataset
 from common.files import write_json
 from common.metrics import score_probabilities
 from common.plots import draw_ensemble_curve, draw_learning_curves
 from common.predictions import OOF, TEST, VALID, Predictions, mean_probabilities, read_predictions, write_predictions
 from common.runs import environment, read_metrics
+from common.splitting.splits import assign_folds
 from common.training.inputs import Inputs, fold_part, validation_part
 from common.training.registry import TFIDF
 from common.training.rows import choose_rows, thin

@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 
 from common.classes import class_numbers
+from common.cli import data_options
 from common.corrections import apply_corrections, flagged_ids
-from common.data import Dataset, load_dataset, split_validation
+from common.data import Dataset, load_dataset
 from common.files import sha256
+from common.splitting.splits import describe_overlap, split_validation
 from common.training.recipe import Recipe
+
+COLUMN_OPTIONS = ("text_column", "label_column", "id_column")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +30,19 @@ class Task:
 
 def load_task(arguments: Namespace, print_line: Callable[[str], None]) -> Task:
     """Read the dataset and the corrections that the options name. Raises UserError for what users can mend."""
-    columns = {key: getattr(arguments, key) for key in ("text_column", "label_column", "id_column")}
-    dataset = load_dataset(arguments.data, **columns)
+    options = data_options(arguments)
+    dataset = load_dataset(arguments.data, **options)
+    for line in describe_overlap(dataset):
+        print_line(f"warning: {line}")
     train_labels, changes = corrected_labels(dataset, arguments)
     if changes:
         print_line(f"{changes['file']}: " + ", ".join(f"{n} {what}" for what, n in changes["counts"].items()))
+    reading = {key: value for key, value in options.items() if key not in COLUMN_OPTIONS}
     data = {
         "name": dataset.name,
-        "folder": str(dataset.folder.resolve()),
-        **columns,
+        "folder": dataset.location,
+        **{key: getattr(arguments, key) for key in COLUMN_OPTIONS},
+        **({"options": reading} if reading else {}),
         "fingerprint": dataset.fingerprint,
         "corrections": changes,
     }
@@ -65,6 +73,13 @@ def corrected_labels(dataset: Dataset, arguments: Namespace) -> tuple[np.ndarray
     numbers = np.full(len(ids), -1, dtype=np.int64)
     numbers[trains] = class_numbers((label_of[row_id] for row_id in ids[trains]), dataset.classes)
     return numbers, changes
+
+
+def describe_kept_labels(dataset: Dataset, train_labels: np.ndarray, valid_rows: np.ndarray) -> str | None:
+    """How many corrections fall on validation rows and so change nothing, as a line to print; None without any."""
+    given = class_numbers(dataset.train["label"].iloc[valid_rows], dataset.classes)
+    kept = int((train_labels[valid_rows] != given).sum())
+    return f"corrections: {kept} lie in validation rows, which keep their labels" if kept else None
 
 
 def choose_rows(dataset: Dataset, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

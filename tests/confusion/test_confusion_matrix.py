@@ -452,7 +452,7 @@ def test_refusals_are_one_line_and_leave_old_files_alone(here, capsys):
             "--compare",
             written("renamed.csv", text.replace("prob_Etat", "prob_Media")),
         ),
-        ("stands already", "--predictions", written("twice.csv", text.replace("row3,", "row2,"))),
+        ("duplicate id", "--predictions", written("twice.csv", text.replace("row3,", "row2,"))),
         ("not in [0, 1]", "--predictions", written("nan.csv", re.sub(r"(row3,Kultur),[^,]+", r"\1,nan", text))),
         ("only one class", "--predictions", written("one.csv", "id,label,prob_Etat\n1,Etat,1\n")),
         ("sum to", "--predictions", written("sum.csv", re.sub(r"(row3,Kultur),[^,]+", r"\1,1", text))),

@@ -491,7 +491,7 @@ def test_corrections_are_applied(tmp_path):
         ([["1", "A", "B", "exclude"]], "row 1: exclude does not go with new_label 'B'"),
         ([["1", "A", "B", "keep"]], "row 1: keep does not go with new_label 'B'"),
         ([["1", "A", "", "excluded"]], "row 1: action 'excluded' is none of keep, relabel, exclude"),
-        ([["1", "A", "", "keep"], ["1", "A", "", "exclude"]], "row 2: id '1' stands already in row 1"),
+        ([["1", "A", "", "keep"], ["1", "A", "", "exclude"]], "row 2: duplicate id '1', first in row 1"),
         ([["2", "B", "", "exclude"]], "no row of class 'B' would be left"),
     ],
 )

@@ -361,7 +361,7 @@ def test_a_shifted_class_distribution_is_warned_about(capsys):
     Path("shift/train.csv").write_text("id,text,label\n" + rows)
     Path("shift/test.csv").write_text("id,text\n" + "".join(f"{key},Text\n" for key in ids))
     assert main([make_submission("1.csv", ["Web"] * 60, ids), "--data", "shift"]) == 0
-    assert "warning: 60 rows are Web; training lets expect 20" in capsys.readouterr().out
+    assert "warning: 60 rows are Web, expected from training: 20" in capsys.readouterr().out
 
 
 def test_help_names_every_option_and_starts_without_torch():
@@ -382,20 +382,20 @@ def test_help_names_every_option_and_starts_without_torch():
         ("id,prob_Kultur,prob_Sport,prob_Web\na,nan,0.5,0.5\n", "row 1: prob_Kultur is nan"),
         ("id,prob_Kultur,prob_Sport,prob_Web\na,,0.5,0.5\n", "row 1: prob_Kultur is ''"),
         ("id,prob_Kultur,prob_Sport,prob_Web\na,0.2,0.5,0.5\n", "row 1: the probabilities sum to 1.2"),
-        ("id,prob_Kultur,prob_Sport,prob_Web\na,0,0,1\na,0,0,1\n", "row 2: id 'a' stands already in row 1"),
+        ("id,prob_Kultur,prob_Sport,prob_Web\na,0,0,1\na,0,0,1\n", "row 2: duplicate id 'a', first in row 1"),
         ("id,prob_Kultur,prob_Sport\n" + "".join(f"{key},0.5,0.5\n" for key in IDS), "class 'Web' is missing"),
         ("id,prob_Kultur,prob_Sport,prob_Web,prob_X\n" + "".join(f"{key},0,0,1,0\n" for key in IDS), "'X' is unknown"),
         ("id,label\na,Web\nb,Web\nc,Web\n", "id 'd' is missing (1 missing in all)"),
         ("id,label\na,Web\nb,Web\nc,Web\nd,Web\ne,Web\n", "id 'e' is unknown"),
-        ("id,label\na,Web\nb,Web\nc,Web\nc,Web\n", "row 4: id 'c' stands already in row 3"),
+        ("id,label\na,Web\nb,Web\nc,Web\nc,Web\n", "row 4: duplicate id 'c', first in row 3"),
         ("id,label\na,Web\nb,Wetter\nc,Web\nd,Web\n", "row 2: unknown label 'Wetter'"),
         ("id,label\na,Web\nb,\nc,Web\nd,Web\n", "row 2: the label is empty"),
-        ("label,id\nWeb,a\n", "the header is label,id"),
-        ("id,label,note\na,Web,x\n", "the header is id,label,note"),
-        ("Id,Label\na,Web\n", "has no column 'id'"),
+        ("label,id\nWeb,a\n", "id 'd' is missing (3 missing in all)"),
+        ("id,label,note\na,Web,x\n", "the header is id, label, note; expected id,label, or id and prob_<class>"),
+        ("Id,Label\na,Web\n", "id 'd' is missing"),
         ("id,label\n", "has a header but no rows"),
         ("", "is empty"),
-        ("id,label\na,Web\nb\n", "row 2: 1 fields where the header has 2"),
+        ("id,label\na,Web\nb\n", "row 2: expected 2 fields, found 1"),
     ],
 )
 def test_bad_members_are_refused(capsys, text, message):
@@ -446,8 +446,9 @@ def test_a_sample_that_does_not_fit_test_csv_is_refused(capsys):
     for text, message in (
         ("id,label\na,Web\nb,Web\nc,Web\n", "lacks id 'd'"),
         ("id,label\na,Web\nb,Web\nc,Web\nd,Web\nx,Web\n", "has id 'x'"),
-        ("id,label\na,Web\nb,Web\nc,Web\nd,Web\nd,Web\n", "stands already"),
-        ("id,class\na,Web\n", "has no column 'label'"),
+        ("id,label\na,Web\nb,Web\nc,Web\nd,Web\nd,Web\n", "duplicate id 'd', first in row 4"),
+        ("id,class,note\na,Web,x\n", "has the columns id, class, note; expected an id and a label, or an id and one"),
+        ("id,label\n" + "".join(f"{key},{n}\n" for n, key in enumerate(IDS)), "has 0, 1, 2, 3, which are no classes"),
     ):
         sample.write_text(text)
         assert message in fails(capsys, good, "--data", "data")

@@ -194,7 +194,7 @@ def test_impossible_options_are_one_line(small_data, in_tmp, capsys, arguments, 
     [
         (["text", "topic"], [["a b", "x"], ["c d", "y"]], "no column 'label'; it has: text, topic"),
         (["text", "label"], [["a b", "x"], ["", "y"]], "row 2: the text is empty"),
-        (["id", "text", "label"], [["1", "a", "x"], ["1", "b", "y"]], "row 2: id '1' stands already in row 1"),
+        (["id", "text", "label"], [["1", "a", "x"], ["1", "b", "y"]], "row 2: duplicate id '1', first in row 1"),
         (["text", "label"], [["a", "x"], ["b", "x"]], "only one class"),
     ],
 )

@@ -1,0 +1,109 @@
+"""What rows must be for training and scoring to be right: no blank cells, known labels, unique ids."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from common.cli import UserError, note
+from common.reading.columns import show_names
+from common.tables import check_ids
+
+SHOWN = 5  # rows or labels that a message names
+
+
+def check_id_column(places: dict[str, str], tables: dict[str, pd.DataFrame], name: str) -> None:
+    """An id column that was named must be in the test rows, else in train.csv; without one row numbers are the ids."""
+    decisive = "test" if "test" in tables else "train"
+    if name != "id" and name not in tables[decisive]:
+        names = show_names(list(tables[decisive].columns))
+        raise UserError(f"{places[decisive]} has no column {name!r} (--id-column); it has: {names}")
+    without = [places[split] for split, table in tables.items() if name not in table]
+    if without:
+        note(f"{', '.join(without)}: no column {name!r}, so row numbers are the ids")
+
+
+def check_rows(
+    place: str, split: str, table: pd.DataFrame, columns: dict[str, str], drop_blank: bool = False
+) -> pd.DataFrame:
+    """The frame of a split: id, text and, where the table has it, label; indexed by the row's position in the file.
+
+    `columns` names the table's columns with the text, the label and the id. Blank cells are refused or, with
+    `drop_blank`, their rows left out; a blank test text stays, as a submission needs its id. Raises UserError.
+    """
+    frame = pd.DataFrame({"text": table[columns["text"]]})
+    has_ids = columns["id"] in table
+    frame.insert(0, "id", table[columns["id"]] if has_ids else [str(number) for number in range(1, len(table) + 1)])
+    if columns["label"] in table:
+        frame["label"] = table[columns["label"]].str.strip()
+    if split == "test":
+        check_ids(place, frame["id"])
+        return frame
+    if drop_blank:
+        filled = (frame["text"].str.strip() != "") & (frame["label"] != "")
+        if not filled.all():
+            note(f"{place}: {(~filled).sum()} rows without a text or a label are left out (--drop-blank)")
+        frame = frame[filled]
+        if frame.empty:
+            raise UserError(f"{place}: every row lacks a text or a label")
+    check_ids(place, frame["id"], frame.index + 1)
+    refuse_blanks(place, frame, ["text", "label"], "; --drop-blank leaves such rows out")
+    return frame
+
+
+def refuse_blanks(place: object, frame: pd.DataFrame, columns: Sequence[str], hint: str = "") -> None:
+    """Raise UserError where a cell of `columns` is blank: in how many rows, and the first of them."""
+    blank = {column: frame.index[frame[column].str.strip() == ""] for column in columns}
+    found = [
+        f"{_rows(rows)}: the {column} is empty" + (f" ({len(rows)} rows)" if len(rows) > 1 else "")
+        for column, rows in blank.items()
+        if len(rows)
+    ]
+    if found:
+        raise UserError(f"{place}, {'; '.join(found)}{hint}")
+
+
+def _rows(positions):
+    """`row 2`, or `rows 2, 7, 9, ...`, for positions counted from 0."""
+    first = ", ".join(str(position + 1) for position in positions[:SHOWN])
+    return f"row{'s' * (len(positions) > 1)} {first}{', ...' * (len(positions) > SHOWN)}"
+
+
+def report_rare_labels(place: object, labels: pd.Series) -> None:
+    """Name the labels with one row, and those that only look alike: typos, or a header in the middle of the file."""
+    counts = Counter(labels)
+    row_of = {label: row + 1 for row, label in labels.items()}
+    lonely = [f"{label!r} (row {row_of[label]})" for label, count in sorted(counts.items()) if count == 1]
+    if lonely:
+        more = f" and {len(lonely) - SHOWN} more" if len(lonely) > SHOWN else ""
+        classes = "1 class has" if len(lonely) == 1 else f"{len(lonely)} classes have"
+        note(f"{place}: {classes} a single row, perhaps by mistake: {', '.join(lonely[:SHOWN])}{more}")
+    alike = {}
+    for label in sorted(counts):
+        visible = "".join(c for c in label.casefold() if unicodedata.category(c) != "Cf")
+        alike.setdefault(" ".join(visible.split()), []).append(repr(label))
+    alike = [" and ".join(labels) for labels in alike.values() if len(labels) > 1]
+    if alike:
+        note(f"{place}: labels that differ in case or invisible characters alone: {'; '.join(alike[:SHOWN])}")
+
+
+def refuse_unknown_labels(place: object, frame: pd.DataFrame, classes: list[str], hint: str = "") -> None:
+    """Raise UserError where a label is none of the classes."""
+    unknown = frame.index[~frame["label"].isin(classes)]
+    if len(unknown):
+        label = frame["label"][unknown[0]]
+        many = f" ({len(unknown)} rows have such labels)" if len(unknown) > 1 else ""
+        raise UserError(f"{place}, row {unknown[0] + 1}: label {label!r} does not occur in train.csv{many}{hint}")
+
+
+def check_test_labels(place: object, test: pd.DataFrame, classes: list[str], allow_unknown: bool) -> pd.DataFrame:
+    """Test rows with all their labels, or without any; placeholders and gaps are refused."""
+    if (test["label"] == "").all():
+        return test.drop(columns="label")
+    hint = "; --ignore-test-labels reads test rows without labels"
+    refuse_blanks(place, test, ["label"], hint)
+    if not allow_unknown:
+        more = ", --allow-unknown-test-labels counts such rows as wrong"
+        refuse_unknown_labels(place, test, classes, hint + more)
+    return test

@@ -1,0 +1,102 @@
+"""What `--data` means: a folder with one file a split, a single file, or a dataset on the hub."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.cli import UserError
+from common.files import sha256
+from common.reading.formats import FORMATS, rows_of_frame
+from common.reading.rows import Rows
+
+SPLITS = ("train", "valid", "test")
+SUFFIXES = (".csv", ".tsv", ".txt", *FORMATS)  # the first that is there is taken
+SAMPLE = "sample_submission.csv"
+HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
+HUB_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "dev", "val"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset's splits are."""
+
+    name: str  # runs are called after it
+    location: str  # what --data takes to read it again, from any working directory
+    folder: Path  # as it was given, for messages
+    parts: dict[str, Path | Rows]  # of SPLITS, those that there are: a file, or rows that were read already
+    places: dict[str, str]  # split -> what messages call it
+    sample: Path | None  # sample_submission.csv
+    fingerprint: dict[str, str]  # file -> sha256
+
+
+def find_part(folder: Path, split: str) -> Path | None:
+    """The file of a split in a dataset's folder."""
+    return next((path for suffix in SUFFIXES if (path := folder / f"{split}{suffix}").is_file()), None)
+
+
+def folder_source(folder: Path) -> Source:
+    """A folder with train.csv and perhaps valid.csv, test.csv, sample_submission.csv; or other formats."""
+    parts = {split: path for split in SPLITS if (path := find_part(folder, split))}
+    sample = folder / SAMPLE if (folder / SAMPLE).exists() else None
+    files = [*parts.values(), *([sample] if sample else [])]
+    return Source(
+        name=folder.resolve().name,  # also of `--data .`
+        location=str(folder.resolve()),
+        folder=folder,
+        parts=parts,
+        places={split: str(path) for split, path in parts.items()},
+        sample=sample,
+        fingerprint={path.name: sha256(path) for path in files},
+    )
+
+
+def file_source(path: Path) -> Source:
+    """A single file: training rows alone."""
+    return Source(
+        path.stem, str(path.resolve()), path, {"train": path}, {"train": str(path)}, None, {path.name: sha256(path)}
+    )
+
+
+def hub_source(name: str, wanted: list[str]) -> Source:
+    """A dataset on the hub, `owner/name` or `owner/name:config`; ClassLabel numbers become names."""
+    identity = HUB_ID.fullmatch(name)
+    found = fetch(identity["repository"], identity["config"])
+    parts, places, fingerprint = {}, {}, {}
+    for split, names in HUB_SPLITS.items():
+        there = next((each for each in names if each in found), None)
+        if there:
+            places[split] = f"{name}, split {there}"
+            parts[split] = _rows_of_split(places[split], found[there], wanted)
+            content = json.dumps([parts[split].header, parts[split].records])
+            fingerprint[there] = hashlib.sha256(content.encode()).hexdigest()
+    if "train" not in parts:
+        raise UserError(f"{name} has no split 'train'; it has: {', '.join(map(str, found))}")
+    short = identity["repository"].split("/")[1] + (f"-{identity['config']}" if identity["config"] else "")
+    return Source(short, name, Path(name), parts, places, None, fingerprint)
+
+
+def fetch(repository: str, config: str | None = None, revision: str | None = None):
+    """Fetch a dataset from the hub (or its cache) as a datasets.DatasetDict. Raises UserError where that fails."""
+    try:  # imported here: only those who fetch need to wait for it
+        import datasets
+
+        from common.hub import connect, explain_fetch
+    except ImportError as error:
+        raise UserError(f"{repository} cannot be fetched: {error}; install the packages with: make setup") from error
+    datasets.logging.set_verbosity_error()
+    datasets.config.HF_HUB_OFFLINE = bool(connect())
+    try:
+        return datasets.load_dataset(repository, *([config] if config else []), revision=revision)
+    except Exception as error:  # connection, status, cache, parquet, an unknown config: many libraries' exceptions
+        raise UserError(f"{repository} {explain_fetch(error) or f'cannot be fetched: {error}'}") from error
+
+
+def _rows_of_split(place, split, wanted):
+    frame = split.to_pandas()
+    for name, feature in split.features.items():
+        names = getattr(feature, "names", None)
+        if names:  # -1 stands for a label that is withheld
+            frame[name] = [names[int(value)] if value is not None and value >= 0 else "" for value in split[name]]
+    return rows_of_frame(place, frame, wanted)

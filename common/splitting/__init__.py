@@ -1,0 +1,1 @@
+"""Which rows train, which validate, and which texts are too much alike to be parted."""

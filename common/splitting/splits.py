@@ -1,0 +1,83 @@
+"""How rows are split into training, validation and folds: stratified, seeded, near-duplicates together."""
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from common.cli import UserError, note
+from common.data import Dataset
+from common.splitting.duplicates import near_duplicate_groups
+
+TEMPLATE = 0.1  # of the rows: a larger set of near-duplicates is one template filled in, not copies of one text
+
+
+def split_validation(frame: pd.DataFrame, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows into training and validation: stratified, seeded, near-duplicates on the same side.
+
+    Returns two sorted arrays of row positions. `fraction` is the share of distinct texts that validates; a class
+    with a single text stays in training. Raises UserError where the rows are too few for the classes.
+    """
+    if fraction == 0:
+        return np.arange(len(frame)), np.arange(0)
+    group, labels = _text_groups(frame)
+    splittable = pd.Series(labels).map(pd.Series(labels).value_counts()).to_numpy() >= 2
+    candidates = np.flatnonzero(splittable)
+    try:
+        _, valid = train_test_split(candidates, test_size=fraction, random_state=seed, stratify=labels[candidates])
+    except ValueError as error:
+        raise UserError(
+            f"{len(frame)} rows with a validation share of {fraction} leave a class without a row on one "
+            "side; choose another --valid-fraction (0: no validation) or add rows"
+        ) from error
+    is_valid = np.isin(group, valid)
+    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
+
+
+def assign_folds(frame: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """The fold (0 to folds - 1) of every row: stratified, seeded, near-duplicates in the same fold.
+
+    Raises UserError where a class has fewer distinct texts than there are folds: its model would never see it.
+    """
+    group, labels = _text_groups(frame)
+    texts = pd.Series(labels).value_counts().reindex(sorted(set(frame["label"])), fill_value=0)
+    if texts.min() < folds:
+        raise UserError(
+            f"class {texts.idxmin()!r}: {texts.min()} distinct texts are too few for {folds} folds; use fewer folds"
+        )
+    fold_of_group = np.empty(len(labels), dtype=int)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):
+        fold_of_group[held_out] = fold
+    return fold_of_group[group]
+
+
+def describe_overlap(dataset: Dataset) -> list[str]:
+    """A line for each split whose texts are near-duplicates of training texts: scores there are too good."""
+    lines = []
+    for split, frame in dataset.frames.items():
+        if split == "train":
+            continue
+        groups = near_duplicate_groups([*dataset.train["text"], *frame["text"]])
+        seen = np.isin(groups[len(dataset.train) :], groups[: len(dataset.train)])
+        if seen.any():
+            lines.append(
+                f"{seen.sum():,} of {len(frame):,} rows of {dataset.places[split]} are near-duplicates of training rows"
+            )
+    return lines
+
+
+def _text_groups(frame):
+    """Number the distinct texts: the group of every row, and every group's label (that of its first row)."""
+    identical, _ = pd.factorize(frame["text"])
+    near = near_duplicate_groups(frame["text"])
+    sizes = pd.Series(identical).groupby(near).nunique()  # distinct texts of each set
+    template = np.isin(near, sizes.index[(sizes > 2) & (sizes > TEMPLATE * len(frame))])
+    if template.any():
+        note(
+            f"{template.sum():,} of {len(frame):,} texts follow one template; among them identical texts are kept "
+            "together, near-duplicates are not"
+        )
+    group, _ = pd.factorize(np.where(template, identical + len(frame), near))
+    labels = frame["label"].to_numpy(dtype=object)
+    first = np.unique(group, return_index=True)[1]
+    return group, labels[first]
