@@ -14,7 +14,9 @@ from common.training.configs import explain, find_file, load_config, load_part, 
 from common.training.sources import Source
 from common.training.tiny import build_tiny_tokenizer
 
-MEASURED = 1000  # training texts, evenly spaced, on which a tokenizer is measured
+# A tokenizer is measured on so many training texts, evenly spaced, and the first characters of each: whole articles
+# would take a quarter of the time that tokenizing all of them takes.
+MEASURED, MEASURED_CHARACTERS = 1000, 400
 MOST_UNKNOWN, MANY_UNKNOWN = 0.5, 0.02  # shares of unknown tokens: refused above the first, warned of above the second
 MANY_PIECES = 4.0  # tokens per word; German encoders need 1.3 to 1.7 of them for German
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
@@ -29,7 +31,7 @@ def load_tokenizer(source: Source, train_texts) -> tuple[PreTrainedTokenizerBase
     if source.location == "tiny":
         return build_tiny_tokenizer(train_texts), []
     texts = list(train_texts)
-    texts = texts[:: max(1, len(texts) // MEASURED)]
+    texts = [text[:MEASURED_CHARACTERS] for text in texts[:: max(1, len(texts) // MEASURED)]]
     config = load_config(source)
     tokenizer = _load_as_library(source, config)
     _check_files(source, tokenizer)
