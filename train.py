@@ -100,7 +100,16 @@ def main(argv=None):
                 lambda run, texts: predict_tfidf(run, texts) if is_tfidf(run) else predict_texts(run, texts, device),
             )
         results = fine_tune(
-            folder, inputs, arguments.seed, train_rows, held_out, device, arguments, print_line, baseline, lesson
+            folder,
+            inputs,
+            arguments.seed,
+            train_rows,
+            held_out,
+            device,
+            arguments,
+            print_line,
+            baseline=baseline,
+            lesson=lesson,
         )
     close_device(device)
 
