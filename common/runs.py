@@ -62,7 +62,7 @@ def open_run(folder, config, overwrite=False, shared=False):
     config = json.loads(json.dumps(config))  # as it reads back
     earlier = read_json(config_file) if config_file.exists() else None
     if overwrite and earlier is not None:
-        _remove(folder)
+        discard_run(folder)
         earlier = None
     if earlier is None:
         write_json(config_file, config)
@@ -217,7 +217,7 @@ def _sweep(folder):
             path.unlink()
 
 
-def _remove(folder):
+def discard_run(folder):
     """Delete a run, results.json first and config.json last: whenever that is cut short, it is an incomplete run."""
     order = {"results.json": 0, "config.json": 2}
     try:

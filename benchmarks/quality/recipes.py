@@ -290,7 +290,8 @@ def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, trai
     mask = tokenizer.mask_token_id
     techniques.TokenDropout.mask_id = tokenizer.unk_token_id if mask is None else mask
     with tempfile.TemporaryDirectory() as folder:
-        fit((candidate.step or Step)(model, train_texts, numbers, recipe, seed, device), Path(folder))
+        step = (candidate.step or Step)(model, train_texts, numbers, recipe, seed, device)
+        fit(step, Path(folder), checkpoint_minutes=None)
     if candidate.overlapping:
         return techniques.predict_overlapping(model, held_texts, device, recipe.max_length)
     return predict(model, held_texts, device, replace(recipe, **candidate.predict))

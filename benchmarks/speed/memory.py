@@ -132,7 +132,11 @@ def measure(device, tokens):
     before = memory_in_use()
     with tempfile.TemporaryDirectory() as folder:
         labels = np.zeros(texts, dtype=np.int64)
-        fit(Step(model, encoded, labels, plain_recipe(tokens // LENGTH), 0, device, tokens), Path(folder))
+        fit(
+            Step(model, encoded, labels, plain_recipe(tokens // LENGTH), 0, device, tokens),
+            Path(folder),
+            checkpoint_minutes=None,
+        )
     peak = peak_memory(device)
     return None if peak is None or before is None else peak - before
 

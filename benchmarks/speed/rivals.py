@@ -57,6 +57,7 @@ def train_with_trainer(model, texts, labels, tokenizer, device, *, unpadded=Fals
                 **options,
             },
         )
+        settings._n_gpu = min(settings.n_gpu, 1)  # Trainer would split each batch over all GPUs that it sees
         trainer = Trainer(
             Unpadded(model) if unpadded else model,
             settings,

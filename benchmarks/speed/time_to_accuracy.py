@@ -197,7 +197,7 @@ def train_ours(arguments, device, seed):
             return {}
 
         step = (step_of_growing_length if lengths else Step)(model, task.train, task.train_labels, recipe, seed, device)
-        fit(step, Path(folder), evaluate=evaluate)
+        fit(step, Path(folder), evaluate=evaluate, checkpoint_minutes=None)
     return scores.epochs
 
 

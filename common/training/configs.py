@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,6 @@ from common.files import sha256
 from common.hub import explain_fetch
 from common.training.architectures import POSITIONS_AFTER_PADDING
 from common.training.sources import PEFT_ADAPTER, Source, weight_files
-
-transformers.logging.set_verbosity_error()  # missing head weights and the like are checked here, not shown
-transformers.utils.logging.disable_progress_bar()
-# Where a repository has pickle weights alone, transformers would ask a third party in the background to convert them.
-os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 MOST_LAYERS = 1000  # a configuration with more is damaged or hostile
 UNLIMITED = 2**20  # positions, where a configuration names no maximum
@@ -136,8 +132,18 @@ def count_parameters(model: torch.nn.Module) -> int:
     return int(np.sum([parameter.numel() for parameter in model.parameters()]))
 
 
+@cache
+def set_up_transformers() -> None:
+    """Quieten transformers and keep it from conversions; before anything is loaded, and not on importing this."""
+    transformers.logging.set_verbosity_error()  # missing head weights and the like are checked here, not shown
+    transformers.utils.logging.disable_progress_bar()
+    # Where a repository has pickle weights alone, it would ask a third party in the background to convert them.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+
+
 def load_part(loader, source: Source, **settings):
     """What one of the library's loaders gives for this source. Raises UserError, in one line, where it cannot."""
+    set_up_transformers()
     try:
         return loader(source.location, revision=source.revision, **settings)
     except UserError:

@@ -59,13 +59,14 @@ def fit(
     *,
     evaluate: Callable[[], dict] = dict,
     log: Callable[[dict], None] = lambda record: None,
-    checkpoint_minutes: float = 10.0,
+    checkpoint_minutes: float | None = 10.0,
 ) -> Fit:
     """Train as the step's recipe says. Under torchrun every process calls this alike.
 
     After each epoch `evaluate()` returns a dict with valid_loss, valid_accuracy and valid_macro_f1, or an empty one.
     `log(record)` takes every record of metrics.jsonl, and first {"event": "start", "step"}: what was logged after that
-    step will come again. Checkpoints are kept in `folder`, an existing one is continued.
+    step will come again. Checkpoints are kept in `folder`, an existing one is continued; one is saved after that many
+    minutes of training and in the end, or (None) only on a signal.
     Raises Diverged for a loss that is not finite, Interrupted after SIGINT or SIGTERM (a checkpoint is saved first).
     """
     recipe, device, rows = step.recipe, step.device, len(step.texts.lengths)
@@ -99,8 +100,8 @@ def fit(
             best = recipe.keep == "best" and epoch_ends and _keep_best(step, progress, scores, epoch + 1, folder)
 
             if logs or device.processes == 1:  # several processes agree where they wait for one another anyway
-                limit = min(60 * checkpoint_minutes, WORTH_SAVING) if ends else 60 * checkpoint_minutes
-                stops, due = agree(device, stop.requested, best or progress.seconds - saved > limit)
+                due = best or progress.seconds - saved > _longest_unsaved(checkpoint_minutes, ends)
+                stops, due = agree(device, stop.requested, due)
                 if stops or due:
                     _save(step, progress, folder)
                     clock.count_pause()
@@ -114,6 +115,13 @@ def fit(
         copy_from_main(device, step.model)
     kept_epoch = progress.best[1] if progress.best else math.ceil(total_steps / epoch_steps)
     return Fit(progress.seconds, progress.tokens, total_steps, step.budget, kept_epoch)
+
+
+def _longest_unsaved(checkpoint_minutes: float | None, ends: bool) -> float:
+    """How many seconds of training may be without a checkpoint; at the end fewer, as validation and tests follow."""
+    if checkpoint_minutes is None:
+        return math.inf
+    return min(60 * checkpoint_minutes, WORTH_SAVING) if ends else 60 * checkpoint_minutes
 
 
 class Clock:

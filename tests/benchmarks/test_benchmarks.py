@@ -122,7 +122,26 @@ def test_the_clock_sees_every_optimizer_step():
                 optimizer.step()
         optimizer.step()
         assert len(every.times) == 3 and every.times == sorted(every.times)
-        assert len(first.times) == 1
+        assert len(first.times) == 1 and first.seconds >= first.times[0]
+
+
+def test_the_rival_takes_one_gpu_of_several(monkeypatch, work):
+    settings, trained = argparse.Namespace(n_gpu=2), []
+
+    class Seen:
+        def __init__(self, model, arguments, **_):
+            trained.append(arguments._n_gpu)
+
+        def remove_callback(self, callback):
+            pass
+
+        def train(self):
+            pass
+
+    monkeypatch.setattr(rivals, "TrainingArguments", lambda *_, **__: settings)
+    monkeypatch.setattr(rivals, "Trainer", Seen)
+    rivals.train_with_trainer(None, work.encoded, work.labels, work.tokenizer, CPU)
+    assert trained == [1]
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the system has no resettable peak")

@@ -146,7 +146,21 @@ def other_checkpoint(device, folder):
     return "not noticed"
 
 
-CASES = (exchange_while_computing, memory_full_on_one, keep_best, signal_to_one, other_folder, other_checkpoint)
+def time_limits(device, folder):
+    """After how many seconds of waiting the group that computes gives up, and the one by which processes wait."""
+    groups = (torch.distributed.group.WORLD, device.patient)
+    return [group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in groups]
+
+
+CASES = (
+    time_limits,
+    exchange_while_computing,
+    memory_full_on_one,
+    keep_best,
+    signal_to_one,
+    other_folder,
+    other_checkpoint,
+)
 
 
 def main():

@@ -1,5 +1,6 @@
 """Which device computes, in which number format, and what is said where one cannot be used."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -124,6 +125,16 @@ def test_a_gpu_without_kernels_is_named_with_the_build_that_has_them(monkeypatch
         return
     with pytest.raises(UserError, match=r"Test GPU \(sm_\d\d\).*has kernels for sm_.*whl/cu126"):
         open_device("auto", "auto", distributed=False)
+
+
+def test_memory_is_asked_for_in_segments_that_grow(monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    open_device("cpu", "fp32", distributed=False)
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:64")  # the user's own
+    open_device("cpu", "fp32", distributed=False)
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "max_split_size_mb:64"
 
 
 def test_float32_on_a_gpu_is_said_to_be_tf32(monkeypatch):

@@ -226,7 +226,7 @@ def slow_clock(monkeypatch):
     return sleep
 
 
-@pytest.mark.parametrize(("minutes", "expected"), [(2, [4, 8, 12]), (5, [10, 12]), (60, [12])])
+@pytest.mark.parametrize(("minutes", "expected"), [(2, [4, 8, 12]), (5, [10, 12]), (60, [12]), (None, [])])
 def test_checkpoints_are_saved_when_they_are_worth_it(task, tmp_path, monkeypatch, slow_clock, minutes, expected):
     """After that many minutes of training, and in the end where more than a minute would be lost: gigabytes each."""
     saved = []

@@ -58,3 +58,7 @@ def test_nodes_without_a_shared_disk_are_noticed(found):
         )
         assert "checkpoints of different steps" in answers["other_checkpoint"]
         assert "(2, 0)" in answers["other_checkpoint"]
+
+
+def test_a_hang_ends_in_half_an_hour_and_a_slow_member_is_waited_for(found):
+    assert [answers["time_limits"] for answers in found] == [[1800, 7 * 24 * 3600]] * 2
