@@ -126,7 +126,8 @@ def _rectangles(batch):
 def _padded_logits(model, batch):
     """The model's own forward pass on a rectangle [texts, longest]; padding is masked."""
     _register_masked_attention()
-    if model.config._attn_implementation == "sdpa":
+    # Falcon looks for the name "sdpa" itself, and computes something else without it.
+    if model.config._attn_implementation == "sdpa" and model._supports_attention_backend:
         model.config._attn_implementation = "sdpa_always_masked"
     shape = len(batch.lengths), max(batch.lengths)
     ids = torch.full(shape, model.config.pad_token_id or 0, device=batch.ids.device)

@@ -20,7 +20,7 @@ from tests.training.small_encoders import TEXTS, save_small_encoder
 CPU = Device(torch.device("cpu"), "fp32")
 CLASSES = ["Kultur", "Sport", "Wirtschaft"]
 QUICK = ["bert", "electra", "roberta", "xlm-roberta", "camembert", "data2vec-text", "roberta-prelayernorm", "fnet"]
-QUICK += ["distilbert", "deberta-v2", "modernbert", "eurobert", "mpnet", "xlnet", "bart", "gpt2", "llama"]
+QUICK += ["distilbert", "deberta-v2", "modernbert", "eurobert", "mpnet", "xlnet", "bart", "gpt2", "llama", "falcon"]
 # transformers 5.23 has no small form of these, or wants more than text; each was looked at by hand.
 NOT_SMALL = {"axk1", "cohere_compass_text", "gemma3", "layoutlmv2", "modernvbert", "perceiver", "qwen3_5", "t5gemma"}
 NOT_SMALL |= {"t5gemma2", "ultravbert", "zamba", "zamba2"}
