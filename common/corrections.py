@@ -2,18 +2,26 @@
 
 Columns `id`, `given_label`, `new_label`, `action`. The action says what happens: `keep` (new_label is empty or the
 given label), `relabel` (new_label is a class), `exclude` (new_label is empty), so that a class may well be called
-"excluded". Cells may be guarded against spreadsheets, see common/spreadsheets.py; the review page guards them.
+"excluded". Cells may be guarded against spreadsheets, see common/spreadsheets.py; the review page guards them. The
+exports of annotation tools serve as well, see common/reading/annotations.py.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
 from common.cli import UserError
+from common.reading.annotations import is_annotations, read_annotations
 from common.spreadsheets import restore
 from common.tables import check_ids, read_table
 
 COLUMNS = ("id", "given_label", "new_label", "action")
 ACTIONS = ("keep", "relabel", "exclude")
+ACCEPT = "accept"  # the review page's button, for relabel
 
 
-def apply_corrections(frame, path, classes):
+def apply_corrections(frame: pd.DataFrame, path: str | Path, classes: list[str]) -> tuple[pd.DataFrame, dict[str, int]]:
     """Apply a corrections file to training rows: a frame with the columns id, text and label.
 
     Returns a new frame with rows relabelled, without the excluded ones, in the old order and numbered anew; and
@@ -37,7 +45,7 @@ def apply_corrections(frame, path, classes):
         if action == "relabel" and new not in classes:
             raise UserError(f"{place}: new_label {new!r} is no class; the classes are {', '.join(classes)}")
         if (action == "exclude" and new) or (action == "keep" and new not in ("", given)):
-            raise UserError(f"{place}: {action} does not go with new_label {new!r}; leave that empty, or say relabel")
+            raise UserError(f"{place}: {action} does not go with new_label {new!r}; leave it empty, or write relabel")
         if action == "relabel" and new != given:
             labels[row] = new
             counts["relabelled"] += 1
@@ -55,7 +63,7 @@ def apply_corrections(frame, path, classes):
     return corrected, counts
 
 
-def flagged_ids(path, known):
+def flagged_ids(path: str | Path, known: Iterable[str]) -> set[str]:
     """The ids that a label_issues.csv (see find_label_issues.py) flags for their label, as a set.
 
     Raises UserError for a file of another kind, or an id that is not among `known`.
@@ -68,13 +76,20 @@ def flagged_ids(path, known):
     return flagged
 
 
-def read_corrections(path):
-    """Read a corrections file: a frame of strings with `COLUMNS`, guards taken off. Raises UserError as above."""
+def read_corrections(path: str | Path) -> pd.DataFrame:
+    """Read corrections: a frame of strings with `COLUMNS`, guards taken off. Raises UserError as above."""
+    if is_annotations(Path(path)):
+        answers = read_annotations(Path(path))
+        rows = [(row_id, given, new, "keep" if new == given else "relabel") for row_id, given, new in answers]
+        table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+        check_ids(path, table["id"])
+        return table
     table = read_table(path, COLUMNS, hint="Download it from label_issues.html, see python find_label_issues.py --help")
     table = table[list(COLUMNS)].map(restore)
     for column in ("given_label", "new_label", "action"):  # labels of datasets are stripped, too
         table[column] = table[column].str.strip()
     check_ids(path, table["id"])
+    table["action"] = table["action"].str.lower().replace(ACCEPT, "relabel")
     for number, action in enumerate(table["action"], 1):
         if action not in ACTIONS:
             raise UserError(f"{path}, row {number}: action {action!r} is none of {', '.join(ACTIONS)}")

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 
+from common.files import sha256
 from common.predictions import Predictions, write_predictions
 
 CLASSES = ["=Wirtschaft", "Kultur", "Sport"]  # a spreadsheet would run the first one
@@ -56,7 +57,9 @@ def write_run(folder, data):
     """A complete run trained on the dataset folder `data`, without predictions yet."""
     (folder / "predictions").mkdir(parents=True)
     columns = {"text_column": "text", "label_column": "label", "id_column": "id"}
-    config = {"data": {"name": data.name, "folder": str(data), **columns}, "classes": CLASSES}
+    fingerprint = {path.name: sha256(path) for path in data.glob("*.csv")}
+    data = {"name": data.name, "folder": str(data), **columns, "fingerprint": fingerprint}
+    config = {"data": data, "classes": CLASSES}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "results.json").write_text("{}", encoding="utf-8")
     return folder

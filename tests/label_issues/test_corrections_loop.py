@@ -13,6 +13,7 @@ import train_ensemble
 from common.corrections import flagged_ids
 from common.predictions import read_predictions
 from tests.conftest import write_csv
+from tests.label_issues.hand_made_issues import rows, write_dataset, write_oof, write_run
 from tests.training.test_train import QUICK, read_json
 
 
@@ -30,9 +31,17 @@ def test_without_a_run_it_cross_validates_and_keeps_the_run(small_data, in_tmp, 
     oof = read_predictions(run / "predictions/oof.csv")
     assert len(oof.ids) == 45 and sorted(set(oof.folds)) == [0, 1, 2, 3, 4]
     assert (run / "label_issues/label_issues.html").exists()
-    assert "making them by 5-fold cross-validation" in capsys.readouterr().out
+    assert "5-fold cross-validation makes them" in capsys.readouterr().out
     assert find_label_issues.main([]) == 0  # now there is a run
     assert f"run {run} (the newest with out-of-fold predictions)" in capsys.readouterr().out
+
+    # Of a newer run of other data, and of another encoder, that one is still found
+    other = write_run(Path("runs/other"), write_dataset(Path("other"), rows()))
+    write_oof(other / "predictions/oof.csv", rows())
+    assert find_label_issues.main(arguments) == 0
+    assert f"run {run} (the newest" in capsys.readouterr().out
+    assert find_label_issues.main(["--data", "other"]) == 0
+    assert "run runs/other (the newest" in capsys.readouterr().out
 
 
 def test_corrections_touch_the_training_side_alone(small_data, in_tmp, capsys):
@@ -54,7 +63,9 @@ def test_corrections_touch_the_training_side_alone(small_data, in_tmp, capsys):
     ]
     write_csv("corrections.csv", ["id", "given_label", "new_label", "action"], changes)
     assert train.main([*plain, "--run", "corrected", "--corrections", "corrections.csv"]) == 0
-    assert "corrections.csv: 4 rows, 0 kept, 2 relabelled, 2 excluded" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "corrections.csv: 4 rows, 0 kept, 2 relabelled, 2 excluded" in said
+    assert "corrections: 1 lie in validation rows, which keep their labels" in said
     results = read_json("runs/corrected/results.json")
     assert results["train_rows"] == len(trained) - 2
     recorded = read_json("runs/corrected/config.json")["data"]["corrections"]

@@ -503,6 +503,90 @@ def test_wrong_corrections_are_refused(tmp_path, decisions, complaint):
     assert complaint in str(error.value)
 
 
+@pytest.mark.parametrize("action", ["Relabel", "RELABEL", "Accept", " accept "])
+def test_corrections_saved_by_excel(tmp_path, action):
+    """Semicolons, padded columns, empty rows, actions in any case."""
+    path = tmp_path / "corrections.csv"
+    path.write_text(f"ID;Given_Label;New_Label;Action;;\n1;A;B;{action};;\n;;;;;\n2;B;;KEEP;;\n\n;;;;;\n", "utf-8-sig")
+    corrected, counts = apply_corrections(
+        frame_of([["1", "a", "A"], ["2", "b", "B"], ["3", "c", "A"]]), path, ["A", "B"]
+    )
+    assert corrected["label"].tolist() == ["B", "B", "A"]
+    assert counts == {"rows": 2, "kept": 1, "relabelled": 1, "excluded": 0}
+
+
+def label_studio(row):
+    answer = {"type": "choices", "from_name": "label", "value": {"choices": [row["new"]]}}
+    skipped = {"was_cancelled": True, "result": []}
+    return {"id": 7, "data": row["facts"], "annotations": [skipped, {"was_cancelled": False, "result": [answer]}]}
+
+
+def argilla(row):
+    answers = [{"value": row["new"], "user_id": "u", "status": "submitted"}, {"value": "x", "status": "draft"}]
+    fields = {"text": "t", "given_label": row["facts"]["given_label"]}
+    return {"id": row["facts"]["row_id"], "fields": fields, "responses": {"label": answers}, "suggestions": {}}
+
+
+EXPORTS = {  # tool -> what it makes of a row
+    "label-studio": label_studio,
+    "label-studio-min": lambda row: {"id": 7, **row["facts"], "label": row["new"], "annotator": 1},
+    "argilla": argilla,
+    "doccano": lambda row: {"id": 7, "text": "t", "label": [row["new"]], **row["facts"], "Comments": []},
+    "doccano-1.5": lambda row: {"id": 7, "data": "t", "label": [row["new"]], "meta": row["facts"]},
+}
+
+
+@pytest.mark.parametrize("tool", EXPORTS)
+def test_exports_of_annotation_tools_come_back(tmp_path, tool):
+    decisions = [["1", "A", "B"], ["2", "B", "B"]]
+    rows = [{"facts": {"row_id": key, "given_label": old, "rank": 1}, "new": new} for key, old, new in decisions]
+    records = [EXPORTS[tool](row) for row in rows]
+    unanswered = {"annotations": [], "responses": {}, "label": []}
+    records.append({**records[0], **{key: value for key, value in unanswered.items() if key in records[0]}})
+    path = tmp_path / ("export.jsonl" if tool.startswith("doccano") else "export.json")
+    text = "\n".join(map(json.dumps, records)) if path.suffix == ".jsonl" else json.dumps(records)
+    path.write_text(text, encoding="utf-8")
+    frame = frame_of([["1", "a", "A"], ["2", "b", "B"], ["3", "c", "A"]])
+    corrected, counts = apply_corrections(frame, path, ["A", "B"])
+    assert corrected["label"].tolist() == ["B", "B", "A"]
+    assert counts == {"rows": 2, "kept": 1, "relabelled": 1, "excluded": 0}
+
+
+@pytest.mark.parametrize("kind", ["label-studio", "argilla", "doccano"])
+def test_our_own_exports_answered_by_the_suggestion(folder, kind):
+    """The exported files themselves, with the suggestion as the answer, as the tools return them."""
+    files, table = export(folder, kind)
+    text = next(text for name, text in files.items() if name.endswith((".jsonl", "tasks.json", "records.json")))
+    records = [json.loads(line) for line in text.splitlines()] if kind == "doccano" else json.loads(text)
+    for record in records:
+        if kind == "label-studio":
+            record["annotations"] = [{"result": record["predictions"][0]["result"]}]
+        elif kind == "argilla":
+            record["responses"] = {"label": [{"value": record["suggestions"]["label"]["value"], "user_id": "u"}]}
+    Path("answers.json").write_text(json.dumps(records))
+    corrected, counts = apply_corrections(frame_of(table), "answers.json", CLASSES)
+    right = {row_id: CLASSES[int(row_id[1:]) % 3] for row_id in WRONG}
+    assert counts == {"rows": 4, "kept": 0, "relabelled": 4, "excluded": 0}
+    assert {row.id: row.label for row in corrected.itertuples() if row.id in WRONG} == right
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "is not valid JSON"),
+        ('[{"text": "a"}]', "row 1: no export of Label Studio, Argilla, doccano"),
+        ('{"row_id": "1", "given_label": "A", "label": ["A", "B"]}', "row 1: id '1' has the answers A, B"),
+        ('{"row_id": "9", "given_label": "A", "label": ["A"]}', "row 1: id '9' is not among the training rows"),
+    ],
+)
+def test_exports_that_are_none(tmp_path, text, complaint):
+    path = tmp_path / "export.json"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        apply_corrections(frame_of([["1", "a", "A"], ["2", "b", "B"]]), path, ["A", "B"])
+    assert complaint in str(error.value)
+
+
 def test_other_files_are_no_corrections(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("id,label\n1,A\n")

@@ -1,0 +1,68 @@
+"""What annotation tools export after the review: the id, the given and the chosen label of each row.
+
+Of the files that find_label_issues.py --export writes come back: Label Studio's JSON and JSON-MIN export, Argilla's
+`dataset.records.to_json(...)`, doccano's JSONL export. Rows without an answer are left out. What the tools write:
+https://labelstud.io/guide/export, https://docs.argilla.io/latest/how_to_guides/import_export,
+https://doccano.github.io/doccano/tutorial
+"""
+
+import json
+from pathlib import Path
+
+from common.cli import UserError
+from common.reading.encoding import read_utf8
+
+TOOLS = "Label Studio, Argilla, doccano"
+
+
+def is_annotations(path: Path) -> bool:
+    """Whether a file is an annotation tool's export, by its name."""
+    return path.suffix.lower() in (".json", ".jsonl", ".ndjson")
+
+
+def read_annotations(path: Path) -> list[tuple[str, str, str]]:
+    """The (id, given label, chosen label) of each answered row. Raises UserError for what is no such export."""
+    records = _records(path)
+    rows = []
+    for number, record in enumerate(records, 1):
+        place = f"{path}, row {number}"
+        try:
+            row_id, given, chosen = _read_record(record)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"{place}: no export of {TOOLS} that began as find_label_issues.py --export: {error!r} is missing"
+            ) from error
+        labels = sorted(set(chosen))
+        if len(labels) > 1:
+            raise UserError(f"{place}: id {row_id!r} has the answers {', '.join(labels)}; leave one of them")
+        if labels:
+            rows.append((str(row_id), str(given), labels[0]))
+    return rows
+
+
+def _read_record(record):
+    """The id, the given label and the chosen labels, one per answer."""
+    if "annotations" in record:  # Label Studio, JSON
+        answers = [each for each in record["annotations"] if not each.get("was_cancelled")]
+        results = [result for answer in answers for result in answer["result"] if result["type"] == "choices"]
+        chosen = [choice for result in results for choice in result["value"]["choices"]]
+        return record["data"]["row_id"], record["data"]["given_label"], chosen
+    if "fields" in record:  # Argilla
+        responses = (record.get("responses") or {}).get("label") or []
+        submitted = [each for each in responses if each.get("status", "submitted") == "submitted"]
+        return record["id"], record["fields"]["given_label"], [each["value"] for each in submitted]
+    facts = record.get("meta") or record.get("metadata") or record  # doccano; its older releases nest what they know
+    label = record.get("label", [])  # Label Studio, JSON-MIN: a text
+    return facts["row_id"], facts["given_label"], [label] if isinstance(label, str) else list(label)
+
+
+def _records(path):
+    text = read_utf8(path).decode()
+    try:
+        records = json.loads(text)
+    except ValueError:
+        try:
+            records = [json.loads(line) for line in text.split("\n") if line.strip()]
+        except ValueError as error:
+            raise UserError(f"{path} is not valid JSON: {error}") from error
+    return records if isinstance(records, list) else [records]
