@@ -161,6 +161,54 @@ def test_sums_are_let_off_by_a_thousandth(file):
     assert read_predictions(file).ids.tolist() == ["1", "2"]
 
 
+def test_rounded_probabilities_are_accepted_and_normalised(file):
+    """Nine classes at three decimals: half a unit each, 0.0045 in all."""
+    names = [f"K{n}" for n in range(9)]
+    header = "id," + ",".join(f"prob_{name}" for name in names) + "\n"
+    cells = ["0.111"] * 8 + ["0.108"]  # 0.996
+    file.write_text(header + "1," + ",".join(cells) + "\n2,1" + ",0" * 8 + "\n")
+    read = read_predictions(file)
+    assert read.probabilities.sum(axis=1) == pytest.approx([1, 1], abs=1e-6)
+    assert read.probabilities[0] == pytest.approx(np.array([0.111] * 8 + [0.108]) / 0.996)
+    file.write_text(header + "1," + ",".join(["0.110"] * 8 + ["0.115"]) + "\n")  # 0.995: one unit too far
+    with pytest.raises(UserError, match=r"row 1: the probabilities sum to 0\.995, not to 1$"):
+        read_predictions(file)
+
+
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=12), st.integers(2, 5))
+def test_any_rounding_is_accepted(file, counts, digits):
+    shares = [count / sum(counts) for count in counts]
+    rounded = [f"{share:.{digits}f}" for share in shares]
+    if not any(map(float, rounded)):
+        return
+    file.write_text("id," + ",".join(f"prob_{n}" for n in range(len(counts))) + "\n1," + ",".join(rounded) + "\n")
+    read = read_predictions(file)
+    assert float(read.probabilities.sum()) == pytest.approx(1, abs=1.1e-3)
+    assert read.probabilities[0] == pytest.approx(shares, abs=len(counts) * 10.0**-digits)
+
+
+def test_percent_and_decimal_comma_are_refused_with_a_hint(file):
+    assert refusal(file, "id,prob_A,prob_B\n1,45.2,54.8\n") == (
+        "FILE, row 1: prob_A is 45.2, not in [0, 1]; divide percentages by 100"
+    )
+    assert refusal(file, "id;prob_A;prob_B\n1;0,5;0,5\n") == (
+        "FILE, row 1: prob_A is '0,5', not a number; write 0.5, not 0,5"
+    )
+
+
+def test_class_columns_without_a_prefix(file):
+    file.write_text("id,note,label\n1,x,A\n")
+    with pytest.raises(UserError, match="has no column prob_<class>; it has: id, note, label"):
+        read_predictions(file, ["A", "B"])
+    file.write_text("ID,B,A\n1,0.25,0.75\n")
+    read = read_predictions(file, ["A", "B"])
+    assert (read.classes, read.probabilities.tolist()) == (["B", "A"], [[0.25, 0.75]])
+    with pytest.raises(UserError, match="has no column prob_<class>"):
+        read_predictions(file, ["A", "B", "C"])  # not exactly the classes
+    file.write_text("id,label,B,A\n1,A,0.25,0.75\n2,B,1,0\n")
+    assert read_predictions(file).classes == ["B", "A"]  # exactly the file's labels
+
+
 # Combining
 
 

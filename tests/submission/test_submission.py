@@ -373,6 +373,60 @@ def test_help_names_every_option_and_starts_without_torch():
         assert word in done.stdout
 
 
+# Submissions of other forms
+
+
+def make_kit(sample, test_id="Id", train_labels=("0", "1", "2")):
+    """A competition whose columns are not id,text,label; classes 0, 1, 2."""
+    folder = Path("kit")
+    folder.mkdir(exist_ok=True)
+    rows = [f"Text {n},{train_labels[n % 3]}" for n in range(12)]
+    (folder / "train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    (folder / "test.csv").write_text(f"{test_id},text\n" + "".join(f"{key},Artikel {key}\n" for key in IDS))
+    (folder / "sample_submission.csv").write_text(sample)
+    return "kit"
+
+
+NUMBERED = {"classes": ["0", "1", "2"]}
+
+
+@pytest.mark.parametrize(("header", "test_id"), [("Id,Category", "Id"), ("comment_id,Sub1_Toxic", "comment_id")])
+def test_the_samples_header_is_written(header, test_id):
+    kit = make_kit(header + "\n" + "".join(f"{key},0\n" for key in reversed(IDS)), test_id)
+    assert main([make_predictions("1.csv", FIRST, **NUMBERED), "--data", kit]) == 0
+    assert Path("submission.csv").read_text() == f"{header}\nd,0\nc,2\nb,1\na,0\n"
+    assert main(["submission.csv", "--data", kit, "--output", "again.csv"]) == 0  # as a member, too
+    assert Path("again.csv").read_text() == Path("submission.csv").read_text()
+    assert main([make_submission("plain.csv", "0210"), "--data", kit, "--output", "plain_out.csv"]) == 0
+    assert Path("plain_out.csv").read_text() == f"{header}\nd,0\nc,1\nb,2\na,0\n"
+    assert main(["submission.csv", "--output", "alone.csv"]) == 0  # without a dataset: as the file has it
+    assert Path("alone.csv").read_text() == Path("submission.csv").read_text()
+
+
+def test_a_sample_with_one_column_a_class_gets_probabilities():
+    kit = make_kit("id,2,0,1\n" + "".join(f"{key},0,0,1\n" for key in IDS), "id")
+    files = [make_predictions(f"{n}.csv", each, **NUMBERED) for n, each in enumerate((FIRST, SECOND))]
+    assert main([*files, "--data", kit]) == 0
+    header, *rows = [line.split(",") for line in Path("submission.csv").read_text().splitlines()]
+    assert header == ["id", "2", "0", "1"] and [row[0] for row in rows] == IDS
+    written = np.array([row[1:] for row in rows], dtype=float)
+    assert written == pytest.approx(((np.array(FIRST) + SECOND) / 2)[:, [2, 0, 1]], abs=1e-6)
+    assert main([files[0], "submission.csv", "--data", kit, "--output", "again.csv"]) == 0  # class columns as they are
+
+
+def test_upload_refuses_ids_that_are_not_the_competitions(capsys, kaggle, monkeypatch):
+    kaggle("Successfully submitted")
+    file = make_predictions("1.csv", FIRST)
+    make_dataset("plain", sample=False)
+    assert "plain has no sample_submission.csv" in fails(capsys, file, "--data", "plain", "--upload", "m")
+    make_dataset("home/kaggle", ids=["k1", "k2", "k3", "k4"])
+    monkeypatch.setattr("common.submission.kaggle.DATA_FOLDER", Path("home"))
+    assert "the ids are not the competition's" in fails(capsys, file, "--upload", "m")
+    assert not Path("asked").exists()
+    assert main([file, "--data", "data", "--upload", "m"]) == 0
+    assert main([file, "--upload", "m", "--competition", "another"]) == 0
+
+
 # What it refuses
 
 
