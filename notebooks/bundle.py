@@ -1,0 +1,100 @@
+"""Pack what a machine without internet needs into one folder: repository, wheels, an encoder.
+
+    python -m notebooks.bundle --model gbert-base --python 3.12      # for Kaggle: upload the folder as a dataset
+    python -m notebooks.bundle --model starter --torch --output usb  # for an empty environment
+
+The folder has repository/, wheels/ and encoder/. There, with BUNDLE for its place:
+python -m pip install --no-index --find-links BUNDLE/wheels -r BUNDLE/repository/requirements.txt, then, in a copy of
+BUNDLE/repository, python train.py --model BUNDLE/encoder. Kaggle and Colab have torch; --torch packs it, too, which is
+gigabytes on Linux.
+"""
+
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from common.cli import Parser, UserError, exit_codes
+
+ROOT = Path(__file__).resolve().parent.parent
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")  # Kaggle's, Colab's, most Linux
+ENCODER_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+@exit_codes
+def main(argv=None) -> int:
+    """Fill the folder; returns the exit code."""
+    parser = Parser(__doc__)
+    parser.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER", help="short name, hub id, or folder")
+    parser.add_argument("--output", default="bundle", metavar="DIR", help="folder to make")
+    parser.add_argument("--python", metavar="3.X", help="Python of a Linux machine to pack for (default: this one)")
+    parser.add_argument("--torch", action="store_true", help="pack torch, too")
+    arguments = parser.parse_args(argv)
+    folder = Path(arguments.output)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name another with --output")
+
+    pack_repository(folder / "repository")
+    pack_encoder(arguments.model, folder / "encoder")
+    pack_wheels(folder / "wheels", arguments.python, arguments.torch)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"wrote {folder}/: repository, encoder, wheels; {size / 1e6:,.0f} MB")
+    return 0
+
+
+def pack_repository(target: Path) -> None:
+    """The committed files, without history."""
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode:
+        raise UserError(f"{ROOT} is no git clone: {archive.stderr.decode(errors='replace').strip()}")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(target, filter="data")
+
+
+def pack_encoder(name: str, target: Path) -> None:
+    """Configuration, tokenizer and safetensors weights, from a folder or the hub."""
+    from huggingface_hub import snapshot_download
+
+    from common.hub import explain_fetch
+    from common.training.models import find_source
+
+    source = find_source(name)
+    if Path(source.location).is_dir():
+        for path in sorted({path for pattern in ENCODER_FILES for path in Path(source.location).glob(pattern)}):
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        return
+    try:
+        snapshot_download(
+            source.location, revision=source.revision, local_dir=target, allow_patterns=list(ENCODER_FILES)
+        )
+    except Exception as error:
+        reason = explain_fetch(error)
+        if reason is None:
+            raise
+        raise UserError(f"model {source.location!r} {reason}") from error
+    shutil.rmtree(target / ".cache", ignore_errors=True)
+    if not any(target.glob("*.safetensors")):
+        raise UserError(f"model {source.location!r} has no safetensors weights; save it as such, and give the folder")
+
+
+def pack_wheels(target: Path, python: str | None, torch: bool) -> None:
+    """The wheels of requirements.txt and of what they need, in the versions of constraints.txt."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(target)]
+    if python:
+        command += ["--only-binary", ":all:", "--python-version", python]
+        command += [part for platform in PLATFORMS for part in ("--platform", platform)]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder, "requirements.txt")
+        wanted.write_text("\n".join(line for line in lines if torch or not line.startswith("torch")), encoding="utf-8")
+        done = subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), "-r", str(wanted)], check=False)
+    if done.returncode:
+        raise UserError("pip could not download the wheels; it says above why")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
