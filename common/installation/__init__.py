@@ -13,7 +13,8 @@ OLDEST_PYTHON = (3, 11)
 
 def require(*packages):
     """End the process with one line and exit code 2 where Python or a package is missing, too old or too new."""
-    _end(_python_problem() or _package_problem(packages))
+    ranges = read_ranges() if os.path.exists(REQUIREMENTS) else {}  # somebody may have copied common/ alone
+    _end(_python_problem() or _package_problem({name: ranges[name] for name in packages if name in ranges}))
 
 
 def require_docstrings(package):
@@ -36,18 +37,17 @@ def _python_problem():
     return f"Python {found} runs this, 3.11 or newer is needed: make setup PYTHON=python3.12, then .venv/bin/python"
 
 
-def _package_problem(packages):
+def _package_problem(ranges):
     from importlib import metadata  # Python 3.7 has no such module
 
-    ranges = read_ranges()
-    for package in packages:
+    for package, wanted in ranges.items():
         try:
             installed = metadata.version(package)
         except metadata.PackageNotFoundError:
             return f"{package} is not installed: python -m pip install -r requirements.txt"
-        if not fits(installed, ranges[package]):
-            needed = f"{package}{ranges[package]}"
-            return f"{package} {installed} is installed, {needed} is needed: python -m pip install -r requirements.txt"
+        if not fits(installed, wanted):
+            found = f"{package} {installed} is installed, {package}{wanted} is needed"
+            return f"{found}: python -m pip install -r requirements.txt"
     return None
 
 
