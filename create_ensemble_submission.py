@@ -10,6 +10,7 @@ members and their hashes, method, weights, agreement, counts per class, score wh
 import common.installation  # noqa: F401
 
 import argparse
+import contextlib
 import math
 import sys
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from common.predictions import TEST
 from common.reading.sample import Sample
 from common.runs import find_run
 from common.submission.combining import agreement, combine, normalised, search_weights
+from common.submission.costs import costs_of_leaving_out
 from common.submission.files import (
     HEADER,
     check_output,
@@ -73,6 +75,7 @@ def main(argv=None):
     has_probabilities = np.array([member.predictions is not None for member in members])
     method = choose_method(options.method, members)
     weights, origin, search = choose_weights(options.weights, members, method, classes)
+    costs = measure_costs(members, method, weights, classes)
     chosen, tied = combine(method, probabilities, votes, weights, has_probabilities)
     shares = probabilities if method == "mean" else np.eye(len(classes))[votes]  # [members, rows, classes]
     mean = np.average(shares, axis=0, weights=weights)
@@ -89,7 +92,7 @@ def main(argv=None):
         "classes": classes,
         "method": method,
         "weights": {"from": origin, "values": weights.tolist(), "search": search},
-        "members": describe_members(members, weights, votes, labels, truth, classes),
+        "members": describe_members(members, weights, votes, labels, truth, classes, costs),
         "agreement": agreement(votes, len(classes)),
         "ties": int(tied.sum()),
         "counts": counts,
@@ -206,6 +209,15 @@ def choose_weights(weights, members, method, classes):
     return found.weights, "auto" if found.used else "equal", search
 
 
+def measure_costs(members, method, weights, classes):
+    """What leaving each member out costs, where all of them have predictions of the same held-out rows; else None."""
+    costs = [None] * len(members)
+    with contextlib.suppress(UserError):  # the submission itself needs no such rows
+        _, probabilities, labels = read_weighting_rows(members, classes)
+        costs = costs_of_leaving_out(method, probabilities, labels, weights)
+    return costs
+
+
 def report(record, dataset, train_counts):
     members, rows = record["members"], record["rows"]
     against = f"checked against {dataset.folder}" if dataset else "checked against each other only (no --data)"
@@ -220,6 +232,12 @@ def report(record, dataset, train_counts):
                 indent=4,
             )
         )
+        if entry["leaving_out"]:
+            cost, (low, high) = entry["leaving_out"]["cost"], entry["leaving_out"]["interval"]
+            print(
+                f"    leaving it out costs {100 * cost:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f}) "
+                "on held-out rows"
+            )
     if len(members) > SHOWN:
         print(f"  ... and {len(members) - SHOWN} more, in the JSON")
     if len(members) > 1:

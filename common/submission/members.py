@@ -118,8 +118,11 @@ def given_labels(dataset, members, ids):
     return np.array([label[key] for key in ids], dtype=object)
 
 
-def describe_members(members, weights, votes, labels, truth, classes):
-    """What a submission's record says of each member; `labels` are the ensemble's, `truth` the given ones or None."""
+def describe_members(members, weights, votes, labels, truth, classes, costs):
+    """What a submission's record says of each member.
+
+    `labels` are the ensemble's, `truth` the given ones or None, `costs` those of leaving each member out.
+    """
     voted = np.array(classes, dtype=object)[votes]  # [members, rows] str
     return [
         {
@@ -130,8 +133,9 @@ def describe_members(members, weights, votes, labels, truth, classes):
             "weight": float(weight),
             "agreement_with_ensemble": float((vote == labels).mean()),
             **({} if truth is None else {"accuracy": float((vote == truth).mean())}),
+            "leaving_out": cost,
         }
-        for member, weight, vote in zip(members, weights, voted, strict=True)
+        for member, weight, vote, cost in zip(members, weights, voted, costs, strict=True)
     ]
 
 
