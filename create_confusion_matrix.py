@@ -20,9 +20,10 @@ from sklearn.metrics import confusion_matrix
 from common.cli import Parser, add_label_columns, exit_codes, number, wrap
 from common.confidence.coverage import coverage_curve, coverage_figures
 from common.confidence.temperature import BINS, calibration, recalibrate
-from common.confusion.sources import SPLITS, describe_rows, find_other, find_predictions, name_file
+from common.confusion.sources import SPLITS, describe_rows, find_other, find_predictions, is_of_run, name_file
 from common.confusion.statistics import compare, evaluate, per_class_table, similarity_order, top_confusions
 from common.files import write_json, write_text
+from common.runs import run_name
 
 SHOWN_TARGET = 0.95
 SHOWN_CLASSES = 12
@@ -95,6 +96,10 @@ def main(argv=None):
 
     report(metrics, rows, per_class, confusions)
     print("\n" + wrap(f"written to {folder}/: {', '.join([*figures, *tables, 'metrics.json'])}"))
+    if is_of_run(path):
+        run = run_name(path.parent.parent)
+        held_out = path.stem == "oof"
+        print("next: python " + (f"find_label_issues.py --run {run}" if held_out else f"predict.py {run} new.csv"))
     return 0
 
 

@@ -12,8 +12,10 @@ import common.installation  # noqa: F401
 import argparse
 import contextlib
 import math
+import shlex
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,11 @@ import numpy as np
 from common.cli import Parser, UserError, add_data_options, data_options, exit_codes, wrap
 from common.data import load_dataset
 from common.metrics import score
+from common.predicting.texts import texts_of
+from common.predicting.work import predict_file
 from common.predictions import TEST
 from common.reading.sample import Sample
-from common.runs import find_run
+from common.runs import find_run, run_name
 from common.submission.combining import agreement, combine, normalised, search_weights
 from common.submission.costs import costs_of_leaving_out
 from common.submission.files import (
@@ -42,10 +46,12 @@ from common.submission.members import (
     find_classes,
     find_dataset,
     find_run_folder,
+    find_test_predictions,
     given_labels,
     read_contribution,
     read_weighting_rows,
 )
+from predict import load_predictor
 
 SHOWN = 20  # members that are printed; the JSON has all
 
@@ -59,6 +65,8 @@ def main(argv=None):
     runs = [find_run_folder(argument) for argument in arguments]
     own = find_dataset(run for run in runs if run) if not options.data else None
     dataset = load_dataset(options.data, **data_options(options)) if options.data else own
+    for run in filter(None, runs):
+        predict_if_missing(find_test_predictions(run, dataset), run, dataset)
     members = [read_contribution(argument, run, dataset) for argument, run in zip(arguments, runs, strict=True)]
     classes = dataset.classes if dataset else find_classes(members)
     ids = expected_ids(dataset) if dataset else None
@@ -107,7 +115,28 @@ def main(argv=None):
     print(f"wrote {options.output} ({len(ids)} rows) and {record_file(options.output)}")
     if options.upload is not None:
         print(upload(options))
+    elif dataset and dataset.name == "kaggle":
+        given = shlex.join(sys.argv[1:] if argv is None else argv)
+        print(f"next: python create_ensemble_submission.py {given} --upload MESSAGE")
+    elif runs[0]:
+        print(f"next: python predict.py {run_name(runs[0])} new.csv")
     return 0
+
+
+def predict_if_missing(file, run, dataset):
+    """Let a run predict the dataset's test rows, where its folder has no predictions for them yet."""
+    if file.exists():
+        return
+    if dataset is None or dataset.test is None or "test" not in dataset.places:
+        raise UserError(f"run {run} has no {TEST}")
+    from common.training.devices import open_device  # late: torch takes seconds
+    from common.training.progress import progress_bar
+
+    place = dataset.places["test"]
+    print(f"run {run} has no predictions for {place} yet: predicting {len(dataset.test):,} texts", flush=True)
+    load = partial(load_predictor, device=open_device(distributed=False).predicting())
+    progress = partial(progress_bar, what="predict", unit="text")
+    predict_file(file, run, texts_of(place, dataset.test, file.stem), load, progress)
 
 
 def parse_options(argv):

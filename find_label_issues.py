@@ -77,7 +77,7 @@ def main(argv=None):
 
     report(summary, dataset.files["train"])
     print("\n" + wrap(f"written to {folder}/: {', '.join(files)}"))
-    print(wrap(f"review them in a browser: open {folder / 'label_issues.html'}"))
+    print(f"next: open {folder / 'label_issues.html'} in a browser; then train.py --corrections corrections.csv")
     return 0
 
 

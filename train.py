@@ -59,10 +59,10 @@ def main(argv=None):
     from common.tfidf.run import compute_baseline, is_tfidf, predict_tfidf
     from common.training.devices import close_device, open_device
     from common.training.inputs import prepare_inputs, validation_part
-    from common.training.prediction import predict_texts
     from common.training.processes import enter_run
     from common.training.rows import choose_rows, describe_kept_labels
     from common.training.run import fine_tune
+    from common.training.saved import predict_texts
     from common.training.summary import summary_lines
     from common.training.teacher import choose_teachers, prepare_lesson
 

@@ -107,10 +107,10 @@ def main(argv=None):
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
     from common.training.inputs import prepare_inputs
     from common.training.loop import Diverged
-    from common.training.prediction import predict_texts
     from common.training.processes import enter_run, gather
     from common.training.progress import show_time_left
     from common.training.run import fine_tune
+    from common.training.saved import predict_texts
     from common.training.teacher import prepare_lesson
 
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU

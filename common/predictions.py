@@ -16,6 +16,9 @@ from common.tables import check_ids, csv_writer, read_table
 
 # Where a run folder has its prediction files: out-of-fold, validation and test rows
 OOF, VALID, TEST = "predictions/oof.csv", "predictions/valid.csv", "predictions/test.csv"
+EXCLUDED = "predictions/train-excluded.csv"  # training rows that corrections or --auto-exclude kept out of training
+INPUT_PREFIX = "input_"  # predict.py puts it before the names of an input's columns that it needs for its own
+SURENESS = "probability"  # only predict.py's files have this column; their `label` is the model's
 PREFIX = "prob_"
 SUM_TOLERANCE = 1e-3
 
@@ -60,19 +63,22 @@ def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: s
     Class columns may lack the prefix `prob_` where they are exactly `classes`, or the labels of the file. Probabilities
     may be rounded: a row's sum may be off by half a unit of the file's last digit for each class, and is then brought
     to 1. Raises UserError, naming file and row: no id or class columns, a repeated id, a probability that is not a
-    finite number in [0, 1], another sum, an empty label, a fold that is no whole number.
+    finite number in [0, 1], another sum, an empty label, a fold that is no whole number. Of predict.py's files the
+    given labels are read, where the input had a column of that name; the labels there are the model's.
     """
     hint = "A prediction file has id and one prob_<class> column per class"
     table = read_table(path, [id_column], hint, optional=["label", "fold"], all_unique=True)
     columns = find_class_columns(table, classes, id_column)
     if not columns:
-        raise UserError(f"{path} has no column prob_<class>; it has: {show_names(list(table.columns))}")
+        hint = "; predict.py writes them with --probabilities" if SURENESS in table else ""
+        raise UserError(f"{path} has no column prob_<class>; it has: {show_names(list(table.columns))}{hint}")
     check_ids(path, table[id_column])
     probabilities = np.column_stack([_numbers(path, table[name], name) for name in columns])
     probabilities = _check_probabilities(path, probabilities, table, list(columns))
     labels = folds = None
-    if "label" in table:
-        labels = table["label"].str.strip().to_numpy(dtype=object)
+    given = INPUT_PREFIX + "label" if SURENESS in table else "label"
+    if given in table:
+        labels = table[given].str.strip().to_numpy(dtype=object)
         if (labels == "").any():
             raise UserError(f"{path}, row {np.flatnonzero(labels == '')[0] + 1}: the label is empty")
     if "fold" in table:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import warnings
@@ -33,6 +34,12 @@ def run_folder(run):
         return path
     below = RUNS_FOLDER / path
     return path if not below.exists() and (path / "config.json").exists() and is_complete(path) else below
+
+
+def run_name(folder):
+    """How a command names a run so that `run_folder` finds it: `demo` for runs/demo, else its path."""
+    folder = Path(folder)
+    return shlex.quote(folder.name if folder.parent == RUNS_FOLDER else os.path.join(".", folder))
 
 
 def is_complete(folder):

@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
-SHARED = {"", "confidence", "installation", "reading", "splitting"}  # folders of common/ that every feature may import
+# Folders of common/ that every feature may import
+SHARED = {"", "confidence", "installation", "reading", "saved", "splitting"}
 HEAVY = {"torch", "transformers", "safetensors", "tokenizers"}  # common/training alone
 
 

@@ -22,6 +22,7 @@ from common.runs import (
     open_run,
     read_metrics,
     run_folder,
+    run_name,
 )
 
 CONFIG = {
@@ -292,3 +293,12 @@ def test_environment_names_what_decides_the_numbers():
     assert set(found) == {"versions", "platform", "processors", "commit"}
     assert found["processors"] >= 1
     json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("runs/demo", "demo"), ("demo", "./demo"), ("/a/b", "/a/b"), ("runs/zwei Wörter", "'zwei Wörter'")],
+)
+def test_a_run_is_named_as_a_command_finds_it(folder, name, in_tmp):
+    assert run_name(Path(folder)) == name
+    assert run_folder(name.strip("'")) == Path(folder)

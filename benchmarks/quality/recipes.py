@@ -294,7 +294,7 @@ def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, trai
         fit(step, Path(folder), checkpoint_minutes=None)
     if candidate.overlapping:
         return techniques.predict_overlapping(model, held_texts, device, recipe.max_length)
-    return predict(model, held_texts, device, replace(recipe, **candidate.predict))
+    return predict(model, held_texts, device.predicting(), replace(recipe, **candidate.predict))
 
 
 def summarize(runs, arguments):

@@ -131,7 +131,7 @@ def predict_overlapping(model, encoded, device, max_length):
     hidden = np.maximum(encoded.lengths - max_length, 0)
     begin = number * hidden[owner] // np.maximum(counts - 1, 1)[owner]
     windows = encoded.windows(owner, begin, np.minimum(encoded.lengths, max_length)[owner])
-    probabilities = predict(model, windows, device)
+    probabilities = predict(model, windows, device.predicting())
     total = np.zeros((len(counts), probabilities.shape[1]))
     np.add.at(total, owner, probabilities)
     return total / counts[:, None]

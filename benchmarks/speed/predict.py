@@ -48,7 +48,7 @@ def main(argv=None):
         classify = pipeline("text-classification", model=folder, tokenizer=folder, top_k=None, device=device.device)
 
     def ours():
-        return predict(model, encode(work.tokenizer, work.texts, work.max_length), device)
+        return predict(model, encode(work.tokenizer, work.texts, work.max_length), device.predicting())
 
     def theirs(batch_size):
         scores = classify(work.texts, batch_size=batch_size, truncation=True, max_length=work.max_length)

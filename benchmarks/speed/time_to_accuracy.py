@@ -146,7 +146,7 @@ class Task:
     def accuracy(self, model, device, long_texts):
         """The share of the held-out articles that the model gets right; `long_texts` as in the recipe."""
         reading = replace(plain_recipe(1), max_length=self.max_length, long_texts=long_texts)
-        return float((predict(model, self.valid, device, reading).argmax(1) == self.valid_labels).mean())
+        return float((predict(model, self.valid, device.predicting(), reading).argmax(1) == self.valid_labels).mean())
 
 
 class Scores:

@@ -33,11 +33,7 @@ def parse_csv(
     or bars separate, without quoting, if every row then fits the header; a note says so. Raises UserError where
     nothing fits.
     """
-    declared = DECLARATION.match(data)
-    if declared:
-        delimiter, data = declared[1].decode("latin-1"), data[declared.end() :]
-    else:
-        delimiter = _choose_delimiter(path, data, wanted, columns)
+    delimiter, data = find_delimiter(path, data, wanted, columns)
     names = (columns, may_lack)
 
     rows, problem = _read(data, delimiter, '"', *names)
@@ -57,6 +53,16 @@ def parse_csv(
     if problem:
         raise UserError(f"{path}{problem}")
     return rows
+
+
+def find_delimiter(
+    path: Path, data: bytes, wanted: Sequence[str], columns: Sequence[str] | None = None
+) -> tuple[str, bytes]:
+    """The delimiter of a CSV file, or of its first bytes; and these bytes after a line that declares it."""
+    declared = DECLARATION.match(data)
+    if declared:
+        return declared[1].decode("latin-1"), data[declared.end() :]
+    return _choose_delimiter(path, data, wanted, columns), data
 
 
 def read_headerless(path: Path, data: bytes, columns: Sequence[str], delimiter: str, quotechar: str) -> Rows:

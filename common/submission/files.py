@@ -10,6 +10,7 @@ import numpy as np
 from common.cli import UserError
 from common.data import Dataset
 from common.files import sha256, whole_file, write_json
+from common.predictions import SURENESS
 from common.reading.columns import find_column, fold, show_names
 from common.reading.sample import Sample
 from common.tables import check_ids, csv_writer, read_table
@@ -24,6 +25,8 @@ def read_submission(path: Path, sample: Sample | None = None) -> tuple[np.ndarra
     It has the sample's two columns or id,label; without a sample any two, the id first. Raises UserError.
     """
     table = read_table(path, all_unique=True)
+    if SURENESS in table:  # predict.py's: labels among columns of the input
+        table = table[HEADER]
     header = list(table.columns)
     allowed = [each for each in (sample.header if sample else None, HEADER) if each and len(each) == 2]
     if len(header) != 2 or (sample and not any(_same(header, each) for each in allowed)):

@@ -38,14 +38,24 @@ class Contribution:
 
 
 def find_run_folder(argument: str) -> Path | None:
-    """The run that an argument names, None where it names a file. Raises UserError for a run without test rows."""
+    """The complete run that an argument names, None where it names a file."""
     path = Path(argument)
-    return None if path.is_file() or path.suffix == ".csv" else check_run(argument, TEST)
+    return None if path.is_file() or path.suffix == ".csv" else check_run(argument)
+
+
+def find_test_predictions(run: Path, dataset: Dataset | None) -> Path:
+    """Where a run has its predictions for the test rows of `dataset`: its own, or others that --data names.
+
+    Others are told by the hash of their file. The predictions for them need not be there yet.
+    """
+    own = read_json(run / "config.json").get("data") or {}
+    mine, asked = (_test_hash(each) for each in (own.get("fingerprint"), dataset and dataset.fingerprint))
+    return run / TEST if None in (mine, asked) or mine == asked else run / "predictions" / f"test-{asked[:12]}.csv"
 
 
 def read_contribution(argument: str, run: Path | None, dataset: Dataset | None) -> Contribution:
     """Read a run, a prediction file or a plain submission, whichever the argument is."""
-    file = run / TEST if run else Path(argument)
+    file = find_test_predictions(run, dataset) if run else Path(argument)
     sample, classes = (dataset.sample, dataset.classes) if dataset else (None, [])
     table = read_table(file)
     id_column = sample.id_column if sample and find_column(file, list(table.columns), "id") is None else "id"
@@ -169,6 +179,11 @@ def read_weighting_rows(members, classes):
     if unknown:
         raise UserError(f"{runs[0] / name}: label {unknown[0]!r} is none of the classes")
     return Path(name).name, np.stack(probabilities), class_numbers(labels, classes)
+
+
+def _test_hash(fingerprint):
+    """The SHA-256 of the test rows in a dataset's fingerprint, or None."""
+    return next((digest for name, digest in (fingerprint or {}).items() if name.partition(".")[0] == "test"), None)
 
 
 def _texts(dataset):

@@ -14,8 +14,17 @@ from common.data import Dataset
 from common.files import write_json
 from common.metrics import score_probabilities
 from common.plots import draw_ensemble_curve, draw_learning_curves
-from common.predictions import OOF, TEST, VALID, Predictions, mean_probabilities, read_predictions, write_predictions
-from common.runs import environment, read_metrics
+from common.predictions import (
+    EXCLUDED,
+    OOF,
+    TEST,
+    VALID,
+    Predictions,
+    mean_probabilities,
+    read_predictions,
+    write_predictions,
+)
+from common.runs import environment, read_metrics, run_name
 from common.splitting.splits import assign_folds
 from common.training.inputs import Inputs, fold_part, validation_part
 from common.training.registry import TFIDF
@@ -91,6 +100,9 @@ def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> di
         combined = _average([read_predictions(path / TEST) for path in folders.values()])
         write_predictions(folder / TEST, combined)
         results["test"] = _scores(combined) if combined.labels is not None else None
+    if (folders[members[0]] / EXCLUDED).exists():
+        combined = _average([read_predictions(path / EXCLUDED) for path in folders.values()])
+        write_predictions(folder / EXCLUDED, combined)
 
     metrics = {member.name: read_metrics(folders[member]) for member in members if member.model != TFIDF}
     if metrics:
@@ -192,4 +204,4 @@ def ensemble_lines(folder: Path, results: dict) -> list[str]:
         )
     pictures = "".join(f"{path.name}, " for path in sorted(Path(folder).glob("*.png")))
     lines.append(f"files  {folder}: results.json, {pictures}predictions/, members/")
-    return [wrap(line) for line in lines]
+    return [*map(wrap, lines), f"next:  python predict.py {run_name(folder)} new.csv"]

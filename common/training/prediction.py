@@ -1,52 +1,49 @@
 """Class probabilities of texts, by a trained model."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from common.cli import UserError
-from common.files import read_json
+from common.saved.settings import Settings
 from common.training.devices import Device
 from common.training.forward import choose_mode, compute_logits
 from common.training.memory import free_cached_memory, is_out_of_memory, microbatch_budget
-from common.training.models import load_model
 from common.training.processes import sum_over_processes
 from common.training.progress import progress_bar
 from common.training.recipe import Recipe
-from common.training.sources import find_source
-from common.training.tokenizer import load_tokenizer
-from common.training.tokens import Encoded, TokenStore, cover_with_windows, cut_heads, encode, split_by_length
+from common.training.tokens import Encoded, TokenStore, cover_with_windows, cut_heads, split_by_length
 
 
 @torch.inference_mode()
 def predict(
-    model: PreTrainedModel, texts: Encoded, device: Device, recipe: Recipe | None = None, progress: str = "predict"
+    model: PreTrainedModel,
+    texts: Encoded,
+    device: Device,
+    reading: Recipe | Settings | None = None,
+    progress: str | None = "predict",
 ) -> np.ndarray:
     """Class probabilities of `texts`, [texts, classes] float32, in their order.
 
-    `recipe` says how long texts are read (its max_length and long_texts): cut, or in windows whose probabilities are
-    averaged; without it they are taken as they are. Computed from long to short, in microbatches, which are halved
-    where memory runs out; under torchrun every process computes a share and gets all. Raises UserError where a single
-    text does not fit.
+    `reading` says how long texts are read (its max_length and long_texts): cut, or in windows whose probabilities are
+    averaged; without it they are taken as they are. `progress` names the bar; None for no bar. Computed from long to
+    short, in microbatches, which are halved where memory runs out; under torchrun every process computes a share and
+    gets all. Training's own predictions are computed on `device.predicting()`. Raises UserError where a single text
+    does not fit.
     """
-    device = device.predicting()
     model.to(device.device).eval()
     owner = np.arange(len(texts.lengths))
-    if recipe and recipe.long_texts == "windows":
-        texts, owner = cover_with_windows(texts, recipe.max_length)
-    elif recipe:
-        texts = cut_heads(texts, recipe.max_length)
+    if reading and reading.long_texts == "windows":
+        texts, owner = cover_with_windows(texts, reading.max_length)
+    elif reading:
+        texts = cut_heads(texts, reading.max_length)
     store = TokenStore(texts, device.device)
     mode = choose_mode(model, device)
     parts = np.arange(len(owner))[device.rank :: device.processes]
     budget = microbatch_budget(model, device, training=False)
     counts = torch.from_numpy(np.bincount(owner)).to(device.device)
     probabilities = torch.zeros(len(counts), model.config.num_labels, device=device.device)
-    bar = progress_bar(len(parts), progress, "text", shown=device.main)
+    bar = progress_bar(len(parts), progress, "text", shown=device.main and progress is not None)
     with bar, device.autocast():
         waiting = split_by_length(parts, store.lengths, budget, mode == "padded")
         while waiting:
@@ -67,13 +64,3 @@ def predict(
     if device.processes > 1:
         sum_over_processes([probabilities])
     return (probabilities / counts[:, None]).cpu().numpy()
-
-
-def predict_texts(run: Path, texts: Sequence[str], device: Device) -> np.ndarray:
-    """What a run's trained model says of `texts`, [texts, classes] float32; read as in its training."""
-    config = read_json(run / "config.json")
-    source = find_source(str(run / "model"))
-    tokenizer, _ = load_tokenizer(source, texts)
-    model = load_model(source, tokenizer, config["classes"], seed=0, pooling="first", print_line=lambda line: None)
-    reading = SimpleNamespace(**config["recipe"])  # its max_length and long_texts
-    return predict(model, encode(tokenizer, texts), device, reading, f"teacher {run.name}")

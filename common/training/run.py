@@ -11,18 +11,19 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from common.classes import most_probable
 from common.files import replace, share, write_json, writing
 from common.metrics import score_probabilities
 from common.plots import draw_learning_curves
-from common.predictions import TEST, VALID, Predictions, write_predictions
+from common.predictions import EXCLUDED, TEST, VALID, Predictions, write_predictions
 from common.runs import append_metrics, cut_metrics, environment, read_metrics
+from common.saved.card import describe_model
 from common.training.compiling import wants_compile
 from common.training.devices import Device
 from common.training.forward import compile_layers
-from common.training.inputs import Inputs
+from common.training.inputs import Inputs, fold_part
 from common.training.loop import fit
 from common.training.models import load_model, unshared_weights
 from common.training.prediction import predict
@@ -91,7 +92,7 @@ def fine_tune(
         if held_out is None:
             return {}
         frame, encoded = held_out
-        probabilities = predict(model, encoded, device, recipe, "validate")
+        probabilities = predict(model, encoded, device.predicting(), recipe, "validate")
         if line := _stuck_line(most_probable(probabilities, dataset.classes), frame["label"].to_numpy()):
             print_line(textwrap.fill(line, 76, subsequent_indent="  "))
         scores = score_probabilities(frame["label"], probabilities, dataset.classes)
@@ -116,6 +117,9 @@ def fine_tune(
     if dataset.test is not None:
         test = _predict_file(folder / TEST, model, dataset.test, inputs.encoded["test"], inputs, device)
         results["test"] = test or None
+    excluded = np.flatnonzero(inputs.train_labels < 0)
+    if len(excluded):
+        _predict_file(folder / EXCLUDED, model, *fold_part(inputs, excluded), inputs, device)
     results |= {
         "baseline": baseline,
         "train_rows": len(train_rows),
@@ -129,7 +133,7 @@ def fine_tune(
         "total_seconds": round(time.monotonic() - started, 3),
     }
     if device.main:
-        _save_model(folder / "model", model, inputs.tokenizer)
+        _save_model(folder, model, inputs, results)
         draw_learning_curves(folder / "learning_curves.png", {folder.name: read_metrics(folder)})
         write_json(folder / "results.json", results)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -152,18 +156,19 @@ def _predict_file(
 ) -> dict:
     """Write a prediction file; returns the scores where the frame has labels, else an empty dict."""
     classes = inputs.dataset.classes
-    probabilities = predict(model, encoded, device, inputs.recipe, f"predict {path.stem}")
+    probabilities = predict(model, encoded, device.predicting(), inputs.recipe, f"predict {path.stem}")
     labels = frame["label"].to_numpy() if "label" in frame else None
     if device.main:
         write_predictions(path, Predictions(frame["id"].to_numpy(), classes, probabilities, labels))
     return {} if labels is None else score_probabilities(labels, probabilities, classes)
 
 
-def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write a folder that `from_pretrained` and `pipeline` load: to a temporary name, renamed when whole.
+def _save_model(run: Path, model: PreTrainedModel, inputs: Inputs, results: dict) -> None:
+    """Write a folder that `pipeline` and predict.py load, with its card: to a temporary name, renamed when whole.
 
     Not by save_pretrained, which under torchrun writes on the first process alone: here each may have a member to save.
     """
+    folder = run / "model"
     model.to("cpu")
     model.config.architectures = [type(model).__name__]
     temporary = folder.with_name(".model.tmp")
@@ -174,7 +179,8 @@ def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToken
             save_file(unshared_weights(model), temporary / "model.safetensors", metadata={"format": "pt"})
             share(temporary / "model.safetensors")
             model.config.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+            inputs.tokenizer.save_pretrained(temporary)
+            describe_model(temporary, run, results)
             shutil.rmtree(folder, ignore_errors=True)
             replace(temporary, folder)
     finally:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common.cli import wrap
+from common.runs import run_name
 
 
 def summary_lines(folder: Path, results: dict) -> list[str]:
@@ -16,7 +17,7 @@ def summary_lines(folder: Path, results: dict) -> list[str]:
     lines.append(f"speed  {speed}{results['seconds']:.0f} s of training")
     pictures = "".join(f"{path.name}, " for path in sorted(Path(folder).glob("*.png")))
     lines.append(f"files  {folder}: results.json, {pictures}predictions/, model/")
-    return [wrap(line) for line in lines]
+    return [*map(wrap, lines), f"next:  python predict.py {run_name(folder)} new.csv"]
 
 
 def baseline_line(baseline: dict) -> str:

@@ -52,7 +52,7 @@ class Encoded:
 def encode(tokenizer, texts, max_length=None, progress="tokenize"):
     """Tokenize texts with the special tokens, whole or cut to `max_length` tokens; a list of str -> Encoded."""
     pieces = []
-    with progress_bar(len(texts), progress, "text") as bar:
+    with progress_bar(len(texts), progress, "text", shown=progress is not None) as bar:
         for begin in range(0, len(texts), CHUNK):
             batch = tokenizer(
                 list(texts[begin : begin + CHUNK]),

@@ -43,7 +43,8 @@ def test_a_cpu_predicts_in_float32(small_data):
     tokenizer, _ = load_tokenizer(source, dataset.train["text"])
     model = load_model(source, tokenizer, dataset.classes, seed=0, pooling="mean")
     texts = encode(tokenizer, dataset.train["text"][:10].tolist(), 32)
-    by_precision = {name: predict(model, texts, Device(torch.device("cpu"), name)) for name in ("fp32", "bf16")}
+    devices = {name: Device(torch.device("cpu"), name).predicting() for name in ("fp32", "bf16")}
+    by_precision = {name: predict(model, texts, device) for name, device in devices.items()}
     assert np.array_equal(by_precision["bf16"], by_precision["fp32"])
     with Device(torch.device("cpu"), "bf16").autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16

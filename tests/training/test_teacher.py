@@ -16,7 +16,7 @@ from common.predictions import read_predictions
 from common.tfidf.run import predict_tfidf
 from common.training.devices import open_device
 from common.training.optimizer import class_weights
-from common.training.prediction import predict_texts
+from common.training.saved import predict_texts
 from common.training.teacher import choose_teachers, find_teachers, mix_labels, prepare_lesson
 from tests.conftest import write_csv
 from tests.training.test_train import QUICK, read_json

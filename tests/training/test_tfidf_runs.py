@@ -16,7 +16,15 @@ from common.tfidf import run as tfidf_run
 from common.tfidf.model import load_model, predict_probabilities
 from tests.training.test_train import QUICK, ROOT, files, read_json
 
-TFIDF_FILES = {"config.json", "environment.json", "results.json", "predictions/test.csv", "model/tfidf.npz"}
+TFIDF_FILES = {
+    "config.json",
+    "environment.json",
+    "results.json",
+    "predictions/test.csv",
+    "model/README.md",
+    "model/predicting.json",
+    "model/tfidf.npz",
+}
 
 
 def test_a_run_has_the_files_of_a_run(small_data, in_tmp, capsys):

@@ -1,0 +1,72 @@
+"""The file of predictions: id, the input's other columns, label, probability, and perhaps one column per class."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from common.classes import most_probable
+from common.confidence.temperature import at_temperature
+from common.files import whole_file
+from common.predicting.texts import Texts
+from common.predictions import INPUT_PREFIX, PREFIX, SURENESS
+from common.reading.columns import fold
+from common.tables import csv_writer
+
+OURS = ("id", "label", "fold", SURENESS)  # what the columns of a prediction file are called
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows get a label, and which columns are written."""
+
+    classes: list[str]
+    min_probability: float | None  # less is undecided; None: every row gets a label
+    temperature: float | None  # of the probabilities that min_probability meets
+    probabilities: bool  # one column per class, too
+    copy: bool  # the input's other columns
+
+
+def header_of(texts: Texts, choice: Choice) -> list[str]:
+    """The header. A column of the input that has a name of ours gets another: `label` becomes `input_label`."""
+    header = ["id"]
+    for name in texts.columns if choice.copy else ():
+        while fold(name) in OURS or fold(name).startswith(PREFIX) or name in header:
+            name = INPUT_PREFIX + name
+        header.append(name)
+    return [*header, "label", SURENESS, *(PREFIX + name for name in choice.classes if choice.probabilities)]
+
+
+def write_output(path: Path | None, texts: Texts, means: Iterable[np.ndarray], choice: Choice) -> Counter:
+    """Write the file, whole or not at all; without a path, to standard output.
+
+    `means` are the probabilities of each chunk, [rows, classes]. Returns how many rows have each label; None counts
+    the undecided ones.
+    """
+    counts = Counter()
+    rows = [header_of(texts, choice)], _rows(texts, means, choice, counts)
+    if path is None:
+        csv_writer(sys.stdout).writerows(chain(*rows))
+    else:
+        with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            csv_writer(file).writerows(chain(*rows))
+    return counts
+
+
+def _rows(texts, means, choice, counts):
+    """The rows, one after another. Columns per class are the model's own probabilities, at no temperature."""
+    for chunk, shares in zip(texts.chunks(), means, strict=True):
+        labels = most_probable(shares, choice.classes)
+        sure = shares.max(axis=1)
+        if choice.min_probability is not None:
+            sure = (at_temperature(shares, choice.temperature) if choice.temperature else shares).max(axis=1)
+            labels[sure < choice.min_probability] = None
+        counts.update(labels)
+        for position, row_id in enumerate(chunk.ids):
+            copied = chunk.others[position] if choice.copy else ()
+            columns = (f"{value:.9g}" for value in shares[position]) if choice.probabilities else ()
+            yield [row_id, *copied, labels[position] or "", f"{sure[position]:.9g}", *columns]

@@ -1,0 +1,69 @@
+"""Finished parts of a prediction, kept beside the output until it is whole: a kill costs one part at most."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.cli import UserError
+from common.files import read_json, whole_file, write_json
+from common.predicting.members import Member, weight_files
+from common.predicting.texts import Texts
+from common.predictions import mean_probabilities
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A folder of probabilities: one array [rows, classes] float32 for each chunk of the input and each member."""
+
+    folder: Path
+
+    def is_there(self, member: int, chunk: int) -> bool:
+        """Whether this part is finished: parts are whole or not there."""
+        return self._file(member, chunk).exists()
+
+    def save(self, member: int, chunk: int, probabilities: np.ndarray) -> None:
+        """Keep a finished part."""
+        with whole_file(self._file(member, chunk)) as temporary:
+            np.save(temporary, probabilities.astype(np.float32))
+
+    def mean(self, chunk: int, members: Sequence[Member]) -> np.ndarray:
+        """The members' weighted mean for a chunk, [rows, classes] float32."""
+        arrays = [np.load(self._file(member, chunk)) for member in range(len(members))]
+        return mean_probabilities(arrays, [member.weight for member in members])
+
+    def remove(self) -> None:
+        """Delete the folder: the output is whole."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, member, chunk):
+        return self.folder / f"member{member:03d}-part{chunk:06d}.npy"
+
+
+def plan_of(members: Sequence[Member], texts: Texts, how: dict) -> dict:
+    """What a prediction's parts depend on, as a JSON object; `how` is computed is part of it."""
+    weights = [(file, file.stat()) for member in members for file in weight_files(member.folder)]
+    return {
+        "input": texts.fingerprint,
+        "rows": texts.rows,
+        "models": [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file, stat in weights],
+        **how,
+    }
+
+
+def open_parts(folder: Path, plan: dict) -> Parts:
+    """Open the folder of finished parts, empty unless an earlier start had the same `plan`.
+
+    Raises UserError where the folder holds something else.
+    """
+    plan_file = folder / PLAN
+    if folder.exists() and not plan_file.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is where finished parts wait, but it holds other files; move it away")
+    if plan_file.exists() and read_json(plan_file) != plan:
+        shutil.rmtree(folder)  # parts of another input, or of other models
+    write_json(plan_file, plan)
+    return Parts(folder)

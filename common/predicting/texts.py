@@ -1,0 +1,139 @@
+"""The texts to predict, chunk by chunk: of a table, of a dataset's test rows, of lines on standard input."""
+
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from common.cli import UserError
+from common.data import DATASETS, find_folder
+from common.files import sha256
+from common.reading.chunks import open_chunks
+from common.reading.columns import find_text_columns, show_names
+from common.reading.sources import find_part
+from common.tables import check_ids
+
+CHUNK = 1024  # rows between two savings: a second on a GPU, a minute or two on a CPU
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of the input."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    others: Sequence[Sequence[str]]  # [rows, columns], the cells to copy
+
+
+@dataclass(frozen=True)
+class Texts:
+    """All rows of the input; reading them again and again gives the same chunks."""
+
+    name: str  # for messages
+    rows: int
+    blank: int  # rows whose text has no content
+    columns: Sequence[str]  # names of the cells to copy
+    fingerprint: str  # of the file and of the columns that are read
+    chunks: Callable[[], Iterator[Chunk]]
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks there are."""
+        return -(-self.rows // CHUNK)
+
+    def rows_of(self, chunk: int) -> int:
+        """How many rows a chunk has: the last one may have fewer."""
+        return min(CHUNK, self.rows - chunk * CHUNK)
+
+
+def find_input(argument: str) -> Path:
+    """The file that an argument names: a file, or the test rows of a dataset's folder or short name."""
+    path = Path(argument)
+    if path.is_file():
+        return path
+    if path.is_dir() or argument in DATASETS:
+        folder = path if path.is_dir() else find_folder(argument)
+        found = find_part(folder, "test")
+        if not found:
+            raise UserError(f"{folder} has no test.csv; name the file with the new texts")
+        return found
+    raise UserError(f"cannot read {path}: no such file")
+
+
+def read_texts(path: Path, text_column: str, id_column: str, encoding: str | None = None) -> Texts:
+    """Open the input, and check it to its end before hours of predicting.
+
+    `text_column` is one column, or several separated by commas. Without a column `id` row numbers are the ids. Raises
+    UserError, naming file, row and column, for what cannot be read, and for empty or repeated ids.
+    """
+    tables = open_chunks(path, CHUNK, text_column, [id_column], encoding, hint="Name it with --text-column")
+    names = list(next(tables()).columns)
+    if id_column not in names and id_column != "id":
+        raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {show_names(names)}")
+    joined = names[-1] == text_column and find_text_columns(path, names[:-1], text_column)
+    columns = [name for name in (names[:-1] if joined else names) if name != id_column]
+
+    def chunks():
+        start = 1
+        for table in tables():
+            numbers = (str(number) for number in range(start, start + len(table)))
+            ids = list(table.get(id_column, numbers))
+            yield Chunk(ids, table[text_column].tolist(), table[columns].to_numpy(dtype=object).tolist())
+            start += len(table)
+
+    rows = blank = 0
+    hashes = []  # 8 bytes a row, where the ids themselves would take a hundred
+    for chunk in chunks():
+        rows += len(chunk.ids)
+        blank += sum(not text.strip() for text in chunk.texts)
+        hashes.append(np.array([hash(row_id) if row_id.strip() else 0 for row_id in chunk.ids], dtype=np.int64))
+    hashes = np.concatenate(hashes)
+    if len(np.unique(hashes)) < rows or not hashes.all():
+        check_ids(path, (row_id for chunk in chunks() for row_id in chunk.ids))  # names the rows
+    return Texts(str(path), rows, blank, columns, f"{sha256(path)} {text_column!r} {id_column!r}", chunks)
+
+
+def read_lines(stream: BinaryIO) -> Texts:
+    """The lines of standard input, each a text; the line number is the id. They wait in a temporary file.
+
+    Raises UserError where there are none, or where they are not UTF-8.
+    """
+    spool = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - as long as the process
+    rows = blank = 0
+    for line in stream:
+        try:
+            text = unicodedata.normalize("NFC", line.decode("utf-8-sig" if not rows else "utf-8")).rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"standard input, line {rows + 1}: not UTF-8") from error
+        spool.write(text.replace("\r", " ") + "\n")
+        rows += 1
+        blank += not text.strip()
+    if not rows:
+        raise UserError("standard input is empty: expected a text on each line")
+
+    def chunks():
+        spool.seek(0)
+        start = 1
+        while batch := [line.removesuffix("\n") for line in islice(spool, CHUNK)]:
+            yield Chunk([str(number) for number in range(start, start + len(batch))], batch, [[text] for text in batch])
+            start += len(batch)
+
+    return Texts("standard input", rows, blank, ["text"], "", chunks)
+
+
+def texts_of(name: str, frame: pd.DataFrame, fingerprint: str) -> Texts:
+    """The rows of a dataset's frame, which has the columns id and text."""
+
+    def chunks():
+        for begin in range(0, len(frame), CHUNK):
+            part = frame.iloc[begin : begin + CHUNK]
+            yield Chunk(part["id"].tolist(), part["text"].tolist(), [[]] * len(part))
+
+    blank = int((frame["text"].str.strip() == "").sum())
+    return Texts(name, len(frame), blank, [], fingerprint, chunks)

@@ -1,0 +1,1 @@
+"""What lies beside a saved model's weights: the settings that predicting needs, and the model card."""
