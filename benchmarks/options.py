@@ -4,7 +4,10 @@ from common.cli import Parser, number
 
 OPTIONS = {
     "model": {"default": "starter", "metavar": "NAME_OR_FOLDER", "help": "encoder"},
-    "random_init": {"metavar": "NAME", "help": "gbert-base, gbert-large or gelectra-large with random weights"},
+    "random_init": {
+        "metavar": "NAME",
+        "help": "gbert-base, gbert-large, gelectra-large or xlm-roberta-base with random weights",
+    },
     "data": {"default": "sample", "metavar": "NAME_OR_FOLDER", "help": "dataset"},
     "max_length": {"type": number(int, 8), "default": 512, "metavar": "TOKENS", "help": "most tokens of an article"},
     "max_train_rows": {

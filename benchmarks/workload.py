@@ -13,7 +13,14 @@ from pathlib import Path
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from transformers import BertConfig, BertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+)
 
 from common.classes import class_numbers
 from common.cli import UserError
@@ -52,6 +59,11 @@ ARCHITECTURES = {
             "intermediate_size": 4096,
         },
     ),
+    "xlm-roberta-base": (
+        XLMRobertaForSequenceClassification,
+        XLMRobertaConfig,
+        {"vocab_size": 250002, "pad_token_id": 1, "max_position_embeddings": 514},  # else the configuration's defaults
+    ),
 }
 
 
@@ -88,7 +100,7 @@ class Workload:
         torch.manual_seed(seed)
         kind, config, sizes = ARCHITECTURES[self.random_init]
         dropouts = {} if attention_dropout is None else {"attention_probs_dropout_prob": attention_dropout}
-        model = kind(config(num_labels=len(self.classes), **BERT, **sizes, **dropouts))
+        model = kind(config(num_labels=len(self.classes), **{**BERT, **sizes, **dropouts}))
         if pooling == "mean":
             add_mean_pooling(model)
         return model

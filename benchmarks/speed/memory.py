@@ -102,7 +102,7 @@ def build(name):
     """The architecture as the loop trains it, with its pooling layer but without memory for its weights."""
     kind, config, sizes = ARCHITECTURES[name]
     with torch.device("meta"):
-        model = kind(config(num_labels=9, **BERT, **sizes))
+        model = kind(config(num_labels=9, **{**BERT, **sizes}))
         add_mean_pooling(model)
     return model
 
