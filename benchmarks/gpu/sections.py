@@ -28,7 +28,7 @@ from common.cli import EXIT_INTERRUPTED, UserError
 from common.data import load_dataset
 from common.predictions import read_predictions
 from common.runs import read_metrics
-from common.training.devices import wants_compile
+from common.training.compiling import wants_compile
 from common.training.forward import compile_layers
 from common.training.loop import fit
 from common.training.step import Step
@@ -131,7 +131,7 @@ def train_seeds(encoder, epochs, seeds):
         rate, runs = matmul_rate(device, size.matmul_seconds), []
         recipe = replace(plain_recipe(size.batch_size), epochs=min(epochs, size.epochs))
         for seed in range(min(seeds, size.seeds)):
-            runs.append(time_training(work, device, recipe, seed, folder / f"{encoder}-{seed}"))
+            runs.append(time_training(work, device, recipe, seed, seeds, folder / f"{encoder}-{seed}"))
         later = runs[-1]["seconds"] - runs[-1]["first_step_seconds"]
         model = work.model(seed=0)
         longest = sorted(work.encoded.lengths)[-size.batch_size :]
@@ -154,10 +154,10 @@ def train_seeds(encoder, epochs, seeds):
     return section
 
 
-def time_training(work, device, recipe, seed, folder):
-    """One training, compiled where the loop would compile; from the model on the CPU to the last step done."""
+def time_training(work, device, recipe, seed, seeds, folder):
+    """One training of `seeds`, compiled where the loop would; from the model on the CPU to the last step done."""
     model = work.model(seed=seed)
-    compiled = wants_compile("auto", device, model, int(work.encoded.lengths.sum()) * recipe.epochs)
+    compiled, _ = wants_compile("auto", device, model, int(work.encoded.lengths.sum()) * recipe.epochs * seeds)
     reset_peak_memory(device)
     with StepClock(device, first_only=True) as clock:
         if compiled:
