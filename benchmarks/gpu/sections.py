@@ -177,13 +177,18 @@ def time_training(work, device, recipe, seed, seeds, folder):
 
 def interrupt_and_resume(size, device, data, folder):
     """train.py as a user runs it: once whole, once interrupted by SIGTERM and resumed."""
-    command = [sys.executable, ROOT / "train.py", *("--model", "tiny", "--data", data, "--max-steps", RESUMED_STEPS)]
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        *("--model", "tiny", "--data", "sample", "--max-steps", RESUMED_STEPS),
+    ]
     command += ["--epochs", RESUMED_STEPS, "--batch-size", 4, "--max-length", 32, "--max-train-rows", 24]
     command += ["--device", device.device.type, "--precision", device.precision, "--run"]
 
     def start(run):
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([str(part) for part in (*command, folder / run)], cwd=folder, **silent)
+        with open(folder / "errors.txt", "a", encoding="utf-8") as errors:
+            given = [str(part) for part in (*command, folder / run)]
+            return subprocess.Popen(given, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
 
     codes, cut = [start("whole").wait()], start("cut")
     while cut.poll() is None and not any(r["event"] == "step" for r in read_metrics(folder / "cut")):
@@ -194,7 +199,8 @@ def interrupt_and_resume(size, device, data, folder):
     seconds = time.perf_counter() - begin
     codes.append(start("cut").wait())
     if codes != [0, EXIT_INTERRUPTED, 0]:
-        raise UserError(f"train.py ended with {codes}; expected 0, {EXIT_INTERRUPTED} and 0")
+        said = (folder / "errors.txt").read_text(encoding="utf-8").strip()[-300:]
+        raise UserError(f"train.py ended with {codes}; expected 0, {EXIT_INTERRUPTED} and 0: {said}")
     whole, resumed = (
         read_predictions(folder / run / "predictions" / "valid.csv").probabilities for run in ("whole", "cut")
     )

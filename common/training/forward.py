@@ -5,14 +5,12 @@ text by text: by the variable-length kernel on GPUs that have it, in a rectangle
 on CPUs. BERT-like classifiers read the first token alone, so the last layer is computed for that token only.
 """
 
-from functools import cache
+import contextlib
 
 import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 from common.training.architectures import PADDING_MATTERS, POSITIONS_AFTER_PADDING
 from common.training.attention import Packed, choose_attention, find_runs, has_varlen_kernel
@@ -125,24 +123,26 @@ def _rectangles(batch):
 
 def _padded_logits(model, batch):
     """The model's own forward pass on a rectangle [texts, longest]; padding is masked."""
-    _register_masked_attention()
-    # Falcon looks for the name "sdpa" itself, and computes something else without it.
-    if model.config._attn_implementation == "sdpa" and model._supports_attention_backend:
-        model.config._attn_implementation = "sdpa_always_masked"
     shape = len(batch.lengths), max(batch.lengths)
     ids = torch.full(shape, model.config.pad_token_id or 0, device=batch.ids.device)
     ids = ids.index_put_((batch.owner, batch.places), batch.ids)
     mask = torch.arange(shape[1], device=ids.device) < batch.starts.diff()[:, None]
-    return model(input_ids=ids, attention_mask=mask.long()).logits
+    with _always_masked():
+        return model(input_ids=ids, attention_mask=mask.long()).logits
 
 
-def _always_masked(*sizes, **settings):
-    """transformers' mask for SDPA. By itself it looks first whether any text is padded, and the GPU's host waits."""
+@contextlib.contextmanager
+def _always_masked():
+    """While entered, transformers makes a mask for SDPA without looking whether any text is padded: a GPU would wait.
+
+    It also keeps compiled graphs few: batches with and without padding are computed alike.
+    """
+    ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] = _mask_unseen
+    try:
+        yield
+    finally:
+        del ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+
+
+def _mask_unseen(*sizes, **settings):
     return sdpa_mask(*sizes, **settings | {"allow_is_bidirectional_skip": False})
-
-
-@cache
-def _register_masked_attention():
-    """Make `sdpa_always_masked` known to transformers."""
-    AttentionInterface.register("sdpa_always_masked", sdpa_attention_forward)
-    AttentionMaskInterface.register("sdpa_always_masked", _always_masked)
