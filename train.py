@@ -15,6 +15,7 @@ from argparse import BooleanOptionalAction
 from dataclasses import asdict
 
 from common.cli import Parser, UserError, add_data_options, exit_codes, number
+from common.files import read_json
 from common.runs import open_run, run_folder
 from common.training.options import add_training_options
 from common.training.registry import TFIDF
@@ -55,7 +56,6 @@ def main(argv=None):
         return train_tfidf(arguments)
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
-    from common.files import read_json
     from common.tfidf.run import compute_baseline, is_tfidf, predict_tfidf
     from common.training.devices import close_device, open_device
     from common.training.inputs import prepare_inputs, validation_part
@@ -120,7 +120,6 @@ def main(argv=None):
 
 def train_tfidf(arguments):
     """The same for the model that needs no torch; of a torchrun's processes the first one trains."""
-    from common.files import read_json
     from common.tfidf.run import fit_tfidf
     from common.training.recipe import tfidf_recipe
     from common.training.rows import choose_rows, describe_kept_labels, load_task, validation_frame

@@ -14,6 +14,7 @@ import traceback
 from argparse import BooleanOptionalAction
 
 from common.cli import EXIT_USER_ERROR, Parser, UserError, add_data_options, exit_codes, number
+from common.files import read_json
 from common.interrupts import Interrupted
 from common.runs import open_run, run_folder
 from common.training.options import add_training_options
@@ -101,7 +102,6 @@ def main(argv=None):
         )
 
     # Imported late: torch takes seconds, which --help and a mistyped option should not.
-    from common.files import read_json
     from common.tfidf.run import fit_tfidf, is_tfidf, predict_tfidf
     from common.training.devices import close_device, open_device
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
