@@ -4,7 +4,7 @@ PY := .venv/bin/python
 TORCH = $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup setup-dev demo test test-all test-oldest lint bundle images clean
+.PHONY: setup setup-dev demo test test-all test-oldest lint runs bundle images clean
 
 setup: .venv/.installed
 setup-dev: .venv/.installed-dev
@@ -45,6 +45,9 @@ test-oldest:
 lint: setup-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+runs: setup
+	@$(PY) -m common.overview $(if $(DATA),--data $(DATA))
 
 # For machines without internet: make bundle MODEL=gbert-base; python -m notebooks.bundle --help says more
 MODEL ?= gbert-base

@@ -1,0 +1,44 @@
+"""All runs at a glance: one row a run, the best of a dataset first."""
+
+import json
+from pathlib import Path
+
+from common.overview.__main__ import main
+
+
+def make_run(name, accuracy, data="news", members=(), **config):
+    folder = Path("runs", name)
+    folder.mkdir(parents=True)
+    scores = {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.1, accuracy + 0.1], "macro_f1": accuracy - 0.02}
+    results = {"evaluated_on": "valid", "rows": 1000, "train_rows": 900, "seconds": 65.4, **scores}
+    (folder / "config.json").write_text(json.dumps({"script": "x", "data": {"name": data}, **config}))
+    (folder / "results.json").write_text(json.dumps(results))
+    for member in members:
+        (folder / "members" / member).mkdir(parents=True)
+        (folder / "members" / member / "results.json").write_text(json.dumps({"train_rows": 800, "seconds": 100}))
+
+
+def test_a_row_for_every_run(in_tmp, capsys):
+    make_run("one", 0.8, seed=3, model={"name": "starter"})
+    make_run("e", 0.9, members=["a", "b"], seeds=[0, 1], folds=2, models={"gbert-base": {}, "starter": {}})
+    make_run("tweets", 0.5, data="tweets", seed=0, model={"name": "tiny"})
+    Path("runs/unfinished").mkdir()
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("|")[1:-2]] for line in printed.splitlines()]
+    scores = ["valid (1,000)", "90.00% (80.0% to 100.0%)", "88.00%", "200"]
+    assert rows[2] == ["e", "gbert-base, starter", "news", "800", "0,1", "2", *scores]
+    assert rows[3][:6] == ["one", "starter", "news", "900", "3", ""] and rows[3][9] == "65"
+    assert rows[4][0] == "tweets" and len(rows) == 5
+    assert Path("runs/README.md").read_text() == "# Runs\n\n" + printed
+
+
+def test_filtered_by_data(in_tmp, capsys):
+    assert main([]) == 2
+    assert "no complete run below runs/ yet" in capsys.readouterr().err
+    make_run("one", 0.8, seed=3, model={"name": "starter"})
+    make_run("tweets", 0.5, data="tweets", seed=0, model={"name": "tiny"})
+    assert main(["--data", "tweets"]) == 0
+    assert capsys.readouterr().out.count("\n") == 3
+    assert main(["--data", "twits"]) == 2
+    assert "no run on 'twits'; there are: news, tweets" in capsys.readouterr().err
