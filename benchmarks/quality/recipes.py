@@ -82,7 +82,7 @@ CANDIDATES = {
     DEFAULT: Candidate("the scripts' default"),
     "trainer": Candidate("Hugging Face Trainer's default recipe", TRAINER),
     "original": Candidate("the original experiment's recipe, 256 tokens", ORIGINAL, max_length=256),
-    "tfidf": Candidate("TF-IDF + LinearSVC"),
+    "tfidf": Candidate("TF-IDF of words alone + LinearSVC"),
     "rate x0.3": Candidate("a third of the learning rate", {"learning_rate": lambda rate: rate * 0.3}),
     "rate x0.5": Candidate("half the learning rate", {"learning_rate": lambda rate: rate * 0.5}),
     "rate x2": Candidate("twice the learning rate", {"learning_rate": lambda rate: rate * 2}),
