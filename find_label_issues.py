@@ -9,14 +9,15 @@ exclude each row, then download corrections.csv for train.py --corrections), lab
 pictures.
 """
 
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from common.classes import class_numbers
-from common.cli import Parser, UserError, add_data_options, data_options, exit_codes, wrap
-from common.data import load_dataset, load_run_dataset
-from common.files import write_json
+from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_options, exit_codes, wrap
+from common.data import DATASETS, load_dataset, load_run_dataset
+from common.files import read_json, write_json
 from common.label_issues.exports import KINDS, write_export
 from common.label_issues.held_out import find_out_of_fold_run, out_of_fold_files, read_held_out, run_of
 from common.label_issues.labels import (
@@ -68,7 +69,8 @@ def main(argv=None):
     from common.plots import save_figure
 
     write_review_table(folder / "label_issues.csv", review)
-    write_review_page(folder / "label_issues.html", review, f"{dataset.name}, {held_out.file}")
+    title = f"{dataset.name}, {held_out.file}"
+    write_review_page(folder / "label_issues.html", review, title, training_command(options, run, dataset))
     save_figure(draw_joint(noise.joint, len(given), dataset.classes), folder / "label_joint.png")
     save_figure(draw_quality(labels.quality, labels.is_issue), folder / "label_quality.png")
     write_json(folder / "summary.json", summary)
@@ -164,6 +166,21 @@ def find_dataset(paths, run):
     if run is None:
         raise UserError(f"{paths[0]} lies in no run; name the dataset that it belongs to with --data")
     return load_run_dataset(run)
+
+
+def training_command(options, run, dataset):
+    """The command that trains with the corrections: the run's encoder and dataset, and how that is read."""
+    config = read_json(run / "config.json") if run else {}
+    data = {} if options.data else config.get("data", {})
+    reading = {name: data[name] for name in ("text_column", "label_column", "id_column") if name in data}
+    reading = data_options(options) or {**reading, **data.get("options", {})}
+    names = [*config.get("models", {}), config.get("model", {}).get("name")]
+    command = ["python", "train.py", *(["--model", options.model or names[0]] if options.model or names[0] else [])]
+    command += ["--data", options.data or (dataset.name if dataset.name in DATASETS else dataset.location)]
+    for name, value in reading.items():
+        if value != DATA_OPTIONS[name]:
+            command += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]
+    return shlex.join([*command, "--corrections", "corrections.csv"])
 
 
 def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts, review):

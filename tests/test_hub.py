@@ -86,7 +86,8 @@ def train(tmp_path):
     place = tmp_path / "checkout"
     for part in ("common", "data/sample", "data/gnad10"):
         shutil.copytree(ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__", "gnad10/*.csv"))
-    shutil.copy(ROOT / "train.py", place)
+    for file in ("train.py", "requirements.txt"):
+        shutil.copy(ROOT / file, place)
 
     def environment(url):
         inherited = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
@@ -202,6 +203,69 @@ def test_a_dataset_that_cannot_be_had(repositories, train, tmp_path):
         assert not list((train.place / "data/gnad10").glob("*.csv"))
         hub.cuts = {}
         assert prepare(hub.url)[:2] == (0, "")
+
+
+READ = """
+import contextlib, io, json, sys
+from common.cli import UserError
+from common.data import load_dataset
+for name, options in json.loads(sys.argv[1]):
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            dataset = load_dataset(name, **options)
+        frames = {split: frame.to_dict("list") for split, frame in dataset.frames.items()}
+        print(json.dumps([dataset.name, dataset.location, dataset.classes, frames, sorted(dataset.fingerprint)]))
+    except UserError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_any_dataset_on_the_hub(train, tmp_path):
+    """--data owner/name[:config], by the real client: ClassLabel names, withheld labels, splits, refusals."""
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["Sport", "Web"]),
+            "n": datasets.Value("int64"),
+        }
+    )
+    rows = {"train": (["Ein Tor", "Ein Netz"], [0, 1]), "validation": (["Sieg"], [0]), "test": (["Noch eins"], [-1])}
+    place = tmp_path / "hub/datasets/some/news"
+    for config in ("de", "at"):
+        (place / config).mkdir(parents=True)
+        for split, (texts, labels) in rows.items():
+            columns = {"text": [f"{text} {config}" for text in texts], "label": labels, "n": list(range(len(texts)))}
+            datasets.Dataset.from_dict(columns, features=features).to_parquet(place / config / f"{split}.parquet")
+    lines = [f"- config_name: {name}\n  data_dir: {name}\n" for name in ("de", "at")]
+    (place / "README.md").write_text("---\nconfigs:\n" + "".join(lines) + "---\n")
+    outside = tmp_path / "hub/datasets/only/test"
+    outside.mkdir(parents=True)
+    (outside / "test.jsonl").write_text('{"text": "a", "label": "b"}\n')
+
+    asked = [
+        ["some/news:at", {}],
+        ["some/news:at", {"id_column": "n"}],
+        ["some/news:at", {"text_column": "body"}],
+        ["only/test", {}],
+        ["no/body", {}],
+        ["some/news:ch", {}],
+    ]
+    with serve(tmp_path / "hub") as hub:  # one process for all, as the client takes seconds to start
+        command = [sys.executable, "-c", READ, json.dumps(asked)]
+        settings = {"cwd": train.place, "env": train.environment(hub.url)}
+        done = subprocess.run(command, text=True, capture_output=True, check=True, **settings)
+    read, numbered, body, test, nobody, config = map(json.loads, done.stdout.splitlines()[-len(asked) :])
+    name, location, classes, frames, parts = read
+    assert (name, location, classes) == ("news-at", "some/news:at", ["Sport", "Web"])
+    assert frames["train"] == {"id": ["1", "2"], "text": ["Ein Tor at", "Ein Netz at"], "label": ["Sport", "Web"]}
+    assert frames["valid"] == {"id": ["1"], "text": ["Sieg at"], "label": ["Sport"]}
+    assert frames["test"] == {"id": ["1"], "text": ["Noch eins at"]}  # -1 stands for a label that is withheld
+    assert parts == ["test", "train", "validation"]
+    assert numbered[3]["train"]["id"] == ["0", "1"]
+    assert "some/news:at, split train has no column 'body'; it has: text, label, n" in body
+    assert "only/test has no split 'train'; it has: test" in test
+    assert nobody.startswith("no file or folder 'no/body'; as a dataset on the hub: no/body ")
+    assert "some/news:ch" in config and "at" in config
 
 
 def test_a_hub_that_swallows_packets_costs_seconds(train):

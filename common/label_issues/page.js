@@ -6,6 +6,74 @@ const PAGE = 50; // rows of the list that are drawn at a time
 const SHOWN_CLASSES = 6; // bars at most, of classes with 1 % or more; the given and the suggested class always have one
 const $ = (id) => document.getElementById(id);
 const normal = (text) => text.normalize("NFC").toLocaleLowerCase("de");
+
+// ---- Language: German where the browser's first language is, else English; the English text is the key
+const german = (navigator.language || "").toLowerCase().startsWith("de");
+const GERMAN = {
+  "Label issues": "Fragliche Labels", "Help": "Hilfe", "Filter": "Filter", "Labels": "Labels", "Issue": "Befund",
+  "Decision": "Entscheidung", "Search": "Suche", "words of the text, or an id": "Wörter des Textes oder eine id",
+  "Download corrections.csv": "corrections.csv herunterladen", "No issue fits the filter.": "Kein Befund passt zum Filter.",
+  "This page needs JavaScript; its own script is the only one that it runs.": "Diese Seite braucht JavaScript.",
+  "Filter the issues": "Befunde filtern", "Issues": "Befunde", "Issues, the worst first": "Befunde, die schlimmsten zuerst",
+  "Earlier issues": "Frühere Befunde", "Later issues": "Spätere Befunde", "Decide": "Entscheiden",
+  "Probability of each class, by a model that has not seen this row": "Wahrscheinlichkeit jeder Klasse nach einem Modell, das diese Zeile nicht kennt",
+  "Class": "Klasse", "Probability": "Wahrscheinlichkeit", "Nearly the same text": "Fast derselbe Text",
+  "Keep": "Behalten", "Accept": "Annehmen", "Choose …": "Wählen …", "Exclude": "Ausschließen", "Undo": "Zurück",
+  "Previous": "Voriger", "Next": "Nächster", "Which label is right?": "Welches Label ist richtig?", "Cancel": "Abbrechen",
+  "Keys": "Tasten", "keep the given label": "das gegebene Label behalten", "accept the suggested label": "das vorgeschlagene Label annehmen",
+  "choose another label;": "ein anderes Label wählen;", "to": "bis", "take the likeliest": "nehmen die wahrscheinlichsten",
+  "exclude the row from training": "die Zeile vom Training ausschließen", "undo the last decision": "die letzte Entscheidung zurücknehmen",
+  "next, previous; in the list also": "nächster, voriger; in der Liste auch", "search;": "suchen;", "clears": "leert die Suche",
+  "download corrections.csv": "corrections.csv herunterladen", "this help": "diese Hilfe", "Single keys decide": "Einzelne Tasten entscheiden",
+  "Each decision moves on to the next undecided issue. Decisions stay in this browser;": "Jede Entscheidung führt zum nächsten offenen Befund. Entscheidungen bleiben in diesem Browser;",
+  "carries them to the training:": "bringt sie ins Training:", "Close": "Schließen", "Forget all decisions": "Alle Entscheidungen vergessen",
+  "Forget all decisions on this list?": "Alle Entscheidungen zu dieser Liste vergessen?",
+  "This browser keeps nothing for this page: download corrections.csv before you close it.": "Dieser Browser behält nichts für diese Seite: corrections.csv vor dem Schließen herunterladen.",
+  "Decisions cannot be kept in this browser: download corrections.csv before you close the page.": "Entscheidungen bleiben nicht in diesem Browser: corrections.csv vor dem Schließen herunterladen.",
+  "All {n} issues are decided. Download corrections.csv.": "Alle {n} Befunde sind entschieden. Jetzt corrections.csv herunterladen.",
+  "All issues of this list are decided.": "Alle Befunde dieser Liste sind entschieden.",
+  "Saved corrections.csv: {n} rows.": "corrections.csv gespeichert: {n} Zeilen.",
+  "Nothing to undo.": "Nichts zurückzunehmen.", "Undone: rank {n}": "Zurückgenommen: Rang {n}", "Nothing is decided yet.": "Noch nichts entschieden.",
+  "✓ kept": "✓ behalten", "✕ excluded": "✕ ausgeschlossen", "not decided yet": "noch nicht entschieden",
+  "{n} of {all} shown": "{n} von {all} gezeigt", "{n} of {all} decided": "{n} von {all} entschieden", "of": "von",
+  "rank {n}, id ": "Rang {n}, id ", "given": "gegeben", "suggested": "vorgeschlagen", "all": "alle", "undecided": "offen", "kept": "behalten",
+  "relabelled": "geändert", "excluded": "ausgeschlossen", "label probably wrong": "Label wahrscheinlich falsch",
+  "near-duplicate with another label": "fast gleicher Text mit anderem Label", "near-duplicate in another file": "fast gleicher Text in anderer Datei",
+  "near-duplicate": "fast gleicher Text", "outlier": "Ausreißer", "broken text": "kaputter Text", "Unlike all other texts.": "Anders als alle anderen Texte.",
+};
+const NOTES = [ // beginnings of notes, which go on with what was found
+  [/^Nearly the same text: /, "Fast derselbe Text: "], [/ and (\d+) more\.$/, " und $1 weitere."], [/^Broken text: /, "Kaputter Text: "],
+  [/fewer than (\d+) words/, "weniger als $1 Wörter"], [/no letters/, "keine Buchstaben"], [/a control character/, "ein Steuerzeichen"],
+  [/UTF-8 was read as another encoding/, "UTF-8 wurde falsch gelesen"],
+  [/a replacement character: the text was decoded wrongly/, "ein Ersatzzeichen: der Text wurde falsch gelesen"],
+];
+const count = (value) => value.toLocaleString(german ? "de" : "en");
+
+function t(text, values = {}) {
+  const translated = (german && GERMAN[text]) || text;
+  return translated.replace(/\{(\w+)\}/g, (_, name) => count(values[name]));
+}
+
+function translateNote(note) {
+  const known = german && GERMAN[note];
+  return known || (german ? NOTES.reduce((text, [pattern, translated]) => text.replace(pattern, translated), note) : note);
+}
+
+function translatePage() { // before any data are on it
+  document.documentElement.lang = german ? "de" : "en";
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (node.parentElement.closest("script, code, kbd")) continue;
+    const text = node.data.replace(/\s+/g, " ").trim();
+    if (text) node.data = node.data.replace(/\S[\s\S]*\S|\S/, () => t(text));
+  }
+  for (const element of document.querySelectorAll("[aria-label], [placeholder]")) {
+    for (const name of ["aria-label", "placeholder"]) {
+      if (element.hasAttribute(name)) element.setAttribute(name, t(element.getAttribute(name)));
+    }
+  }
+}
+
 const haystack = issues.map((issue) => normal(issue.id + "\n" + issue.text));
 
 // ---- Decisions: a log of [issue, action, class or null], so that undo is to drop the last, and the store holds it all
@@ -27,7 +95,7 @@ function load() {
     current = kept.current in issues ? kept.current : 0;
     $("keys-on").checked = localStorage.getItem("label-issues:keys") !== "off";
   } catch (error) {
-    warn("This browser keeps nothing for this page: download corrections.csv before you close it.");
+    warn(t("This browser keeps nothing for this page: download corrections.csv before you close it."));
   }
   replay();
 }
@@ -36,7 +104,7 @@ function save() {
   try {
     localStorage.setItem(data.key, JSON.stringify({ log, current }));
   } catch (error) {
-    warn("Decisions cannot be kept in this browser: download corrections.csv before you close the page.");
+    warn(t("Decisions cannot be kept in this browser: download corrections.csv before you close the page."));
   }
 }
 
@@ -50,28 +118,29 @@ function decide(action, label = null) {
   if (action === "relabel" && label === issues[current].given) [action, label] = ["keep", null];
   log.push([current, action, label]);
   replay();
-  say(`${verdict(current)}, rank ${current + 1}`);
+  say(`${verdict(current)}, ${t("rank {n}, id ", { n: current + 1 })}${issues[current].id}`);
   const position = view.indexOf(current);
   const ahead = [...view.slice(position + 1), ...view.slice(0, Math.max(position, 0))];
   const next = ahead.find((issue) => !decided.has(issue));
   if (next !== undefined) current = next;
-  else say("All issues of this list are decided.");
+  else if (decided.size === issues.length) say(t("All {n} issues are decided. Download corrections.csv.", { n: issues.length }), true);
+  else say(t("All issues of this list are decided."), true);
   filter();
   save();
 }
 
 function undo() {
-  if (!log.length) return say("Nothing to undo.");
+  if (!log.length) return say(t("Nothing to undo."));
   current = log.pop()[0];
   replay();
-  say(`Undone: rank ${current + 1}`);
+  say(t("Undone: rank {n}", { n: current + 1 }));
   filter();
   save();
 }
 
 function verdict(issue) {
   const [action, label] = decided.get(issue) || [];
-  return { keep: "✓ kept", relabel: `✓ ${classes[label]}`, exclude: "✕ excluded" }[action] || "";
+  return { keep: t("✓ kept"), relabel: `✓ ${classes[label]}`, exclude: t("✕ excluded") }[action] || "";
 }
 
 // ---- corrections.csv; the guard must be the one of common/spreadsheets.py
@@ -88,13 +157,13 @@ function corrections() {
 }
 
 function download() {
-  if (!decided.size) return say("Nothing is decided yet.");
+  if (!decided.size) return say(t("Nothing is decided yet."));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([corrections()], { type: "text/csv;charset=utf-8" }));
   link.download = "corrections.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  say(`corrections.csv: ${decided.size} rows`);
+  say(t("Saved corrections.csv: {n} rows.", { n: decided.size }), true);
 }
 
 // ---- Filter and list
@@ -113,11 +182,11 @@ function filter() {
 }
 
 function draw() {
-  const count = `${view.length.toLocaleString("en")} of ${issues.length.toLocaleString("en")} shown`;
-  $("shown").textContent = $("shown-short").textContent = count;
+  const all = issues.length;
+  $("shown").textContent = $("shown-short").textContent = t("{n} of {all} shown", { n: view.length, all });
   $("progress").max = issues.length || 1;
   $("progress").value = decided.size;
-  $("progress-text").textContent = `${decided.size} of ${issues.length} decided`;
+  $("progress-text").textContent = t("{n} of {all} decided", { n: decided.size, all });
   $("download").disabled = !decided.size;
   $("download").classList.toggle("ready", decided.size === issues.length);
   $("undo").disabled = !log.length;
@@ -151,7 +220,8 @@ function drawList() {
     if (top < list.scrollTop) list.scrollTop = top;
     if (top + chosen.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + chosen.offsetHeight - list.clientHeight;
   }
-  $("page").textContent = view.length ? `${page * PAGE + 1}–${page * PAGE + rows.length} of ${view.length}` : "–";
+  const shown = `${count(page * PAGE + 1)}–${count(page * PAGE + rows.length)}`;
+  $("page").textContent = view.length ? `${shown} ${t("of")} ${count(view.length)}` : "–";
   $("page-back").disabled = page === 0;
   $("page-on").disabled = (page + 1) * PAGE >= view.length;
 }
@@ -161,16 +231,24 @@ function drawDetail() {
   $("issue").hidden = !view.length;
   if (!view.length) return;
   const issue = issues[current];
-  $("heading").replaceChildren(...labelsOf(issue), part("span", "place", `rank ${current + 1}, id ${issue.id}`));
-  $("badges").replaceChildren(...issue.issue.map((kind) => part("span", "", kinds[kind])));
-  $("decision").textContent = verdict(current) || "not decided yet";
+  $("heading").replaceChildren(...labelsOf(issue), part("span", "place", t("rank {n}, id ", { n: current + 1 }) + issue.id));
+  $("badges").replaceChildren(...issue.issue.map((kind) => part("span", "", t(kinds[kind]))));
+  $("decision").textContent = verdict(current) || t("not decided yet");
   $("decision").classList.toggle("open", !decided.has(current));
   const order = byProbability(issue);
   const shown = order.filter((label, place) =>
     label === issue.given || label === issue.suggested || (place < SHOWN_CLASSES && issue.probabilities[label] >= 0.01));
   $("bars").tBodies[0].replaceChildren(...shown.map((label) => bar(issue, label)));
-  $("notes").replaceChildren(...issue.notes.map((note) => part("li", "", note)));
+  $("notes").replaceChildren(...issue.notes.map((note) => part("li", "", translateNote(note))));
   $("text").textContent = issue.text;
+  $("issue").classList.toggle("pair", issue.duplicates.length > 0);
+  $("duplicates").hidden = !issue.duplicates.length;
+  $("duplicate-texts").replaceChildren(...issue.duplicates.flatMap(([place, text]) => {
+    const other = part("div", "other", text);
+    other.dir = "auto";
+    other.lang = "de";
+    return [part("h4", "", place), other];
+  }));
   if (drawn !== current) { // another issue is read from its top
     $("detail").scrollTop = 0; // wide: the text scrolls in its own column
     if (drawn !== undefined && $("detail").getBoundingClientRect().top < 0) $("detail").scrollIntoView(); // narrow
@@ -191,7 +269,7 @@ function bar(issue, label) {
   const role = roleOf(issue, label);
   const name = part("th", role, classes[label]);
   name.scope = "row";
-  if (role) name.append(" ", part("small", "", role));
+  if (role) name.append(" ", part("small", "", t(role)));
   const fill = part("div", "fill");
   fill.style.width = `${100 * issue.probabilities[label]}%`;
   const cell = part("td", "", part("div", "bar", part("div", "track", fill), part("span", "percent", percent(issue, label))));
@@ -200,7 +278,9 @@ function bar(issue, label) {
 
 function percent(issue, label) {
   const share = issue.probabilities[label];
-  return `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`;
+  const digits = share < 0.0995 ? 1 : 0;
+  const value = (100 * share).toLocaleString(german ? "de" : "en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return `${value}\u00a0%`;
 }
 
 function byProbability(issue) {
@@ -214,8 +294,13 @@ function part(tag, className, ...children) {
   return element;
 }
 
-function say(message) {
+let hiding;
+
+function say(message, visible = false) { // read out by screen readers; what ends a task is seen, too
   $("status").textContent = message;
+  $("status").classList.toggle("quiet", !visible);
+  clearTimeout(hiding);
+  if (visible) hiding = setTimeout(() => $("status").classList.add("quiet"), 8000);
 }
 
 // ---- Moving about
@@ -262,7 +347,7 @@ const actions = {
   download,
   "help-button": () => $("help").showModal(),
   forget: () => {
-    if (!confirm("Forget all decisions on this list?")) return;
+    if (!confirm(t("Forget all decisions on this list?"))) return;
     log = [];
     replay();
     $("help").close();
@@ -310,19 +395,22 @@ function fillSelect(select, choices) {
 }
 
 function start() {
-  document.title = `Label issues: ${data.title}`;
+  translatePage();
+  document.title = `${t("Label issues")}: ${data.title}`;
+  $("command").textContent = data.command;
   $("title").textContent = data.title;
   const tally = (values) => {
     const counts = new Map();
     values.forEach((value) => counts.set(value, (counts.get(value) || 0) + 1));
     return [...counts].sort((a, b) => b[1] - a[1]);
   };
-  const pairs = tally(issues.map((issue) => `${issue.given},${issue.suggested}`)).map(([pair, count]) =>
-    [pair, `${pair.split(",").map((label) => classes[label]).join(" → ")} (${count})`]);
-  const found = tally(issues.flatMap((issue) => issue.issue)).map(([kind, count]) => [kind, `${kinds[kind]} (${count})`]);
-  fillSelect($("pair"), [["", "all"], ...pairs]);
-  fillSelect($("kind"), [["", "all"], ...found]);
-  fillSelect($("state"), [["", "all"], ["undecided", "undecided"], ["keep", "kept"], ["relabel", "relabelled"], ["exclude", "excluded"]]);
+  const pairs = tally(issues.map((issue) => `${issue.given},${issue.suggested}`)).map(([pair, number]) =>
+    [pair, `${pair.split(",").map((label) => classes[label]).join(" → ")} (${count(number)})`]);
+  const found = tally(issues.flatMap((issue) => issue.issue)).map(([kind, number]) => [kind, `${t(kinds[kind])} (${count(number)})`]);
+  const states = { undecided: "undecided", keep: "kept", relabel: "relabelled", exclude: "excluded" };
+  fillSelect($("pair"), [["", t("all")], ...pairs]);
+  fillSelect($("kind"), [["", t("all")], ...found]);
+  fillSelect($("state"), [["", t("all")], ...Object.entries(states).map(([state, name]) => [state, t(name)])]);
   if (matchMedia("(max-width: 48rem)").matches) $("filters").open = false;
   for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
   for (const id of ["pair", "kind", "state", "search"]) $(id).addEventListener("input", filter);

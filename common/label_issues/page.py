@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.corrections import ACTIONS, COLUMNS
 from common.files import write_text
-from common.label_issues.review import ISSUES
+from common.label_issues.review import ISSUES, Review
 from common.spreadsheets import FORMULA_STARTS
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -19,8 +19,13 @@ TEMPLATE = Path(__file__).with_name("page.html")
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def write_review_page(path, review, title):
-    """Write the page for a Review. Decisions are kept in the browser under the hash of the data, and only there."""
+def write_review_page(
+    path: Path, review: Review, title: str, command: str = "python train.py --corrections corrections.csv"
+) -> None:
+    """Write the page for a Review; its help shows the `command` that trains with the corrections.
+
+    Decisions are kept in the browser under the hash of the data, and only there.
+    """
     issues = [
         {
             "id": row.id,
@@ -30,14 +35,22 @@ def write_review_page(path, review, title):
             "probabilities": [round(float(value), 4) for value in probabilities],
             "issue": row.issue.split(),
             "notes": notes,
+            "duplicates": duplicates,
             "text": row.text,
         }
-        for row, probabilities, notes in zip(review.table.itertuples(), review.probabilities, review.notes, strict=True)
+        for row, probabilities, notes, duplicates in zip(
+            review.table.itertuples(),
+            review.probabilities,
+            review.notes,
+            review.duplicates or [[] for _ in review.notes],
+            strict=True,
+        )
     ]
     content = {"classes": review.classes, "kinds": ISSUES, "issues": issues}
     page = {
         **content,
         "title": title,
+        "command": command,
         "key": "label-issues:" + hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         "columns": COLUMNS,
         "actions": ACTIONS,

@@ -40,6 +40,7 @@ class Review:
     probabilities: np.ndarray  # [issues, classes]
     notes: list[list[str]]  # [issues] sentences about the text
     classes: list[str]
+    duplicates: list[list[tuple[str, str]]] | None = None  # [issues] of each near-duplicate: what it is, and its text
 
 
 def build_review(held_out, labels, texts, classes):
@@ -47,14 +48,16 @@ def build_review(held_out, labels, texts, classes):
     place = {row.id: row.Index for row in texts.rows.itertuples() if row.file == held_out.file}
     set_of = {row: rows for rows in texts.duplicate_sets for row in rows}
 
-    kinds, notes = [], []
+    kinds, notes, duplicates = [], [], []
     for position, row_id in enumerate(held_out.rows["id"]):
         row = place[row_id]
         found = ["label"] if labels.is_issue[position] else []
-        said = []
+        said, copies = [], []
         if row in set_of:
             found += _duplicate_kinds(set_of[row], texts.rows)
             said.append(_duplicate_note(row, set_of[row], texts.rows))
+            others = [other for other in set_of[row] if other != row][:SHOWN_DUPLICATES]
+            copies = [("id " + _name(texts.rows, other), texts.rows["text"][other]) for other in others]
         if texts.is_outlier[row]:
             found.append("outlier")
             said.append("Unlike all other texts.")
@@ -63,6 +66,7 @@ def build_review(held_out, labels, texts, classes):
             said.append(f"Broken text: {texts.broken[row]}.")
         kinds.append(found)
         notes.append(said)
+        duplicates.append(copies)
 
     order = np.lexsort((labels.quality, ~labels.is_issue))  # label issues first, then by quality; stable
     order = [row for row in order if kinds[row]]
@@ -82,7 +86,13 @@ def build_review(held_out, labels, texts, classes):
     )
     table = table.iloc[order].reset_index(drop=True)
     table.insert(0, "rank", np.arange(1, len(table) + 1))
-    return Review(table, labels.probabilities[order], [notes[row] for row in order], list(classes))
+    return Review(
+        table,
+        labels.probabilities[order],
+        [notes[row] for row in order],
+        list(classes),
+        [duplicates[row] for row in order],
+    )
 
 
 def write_review_table(path, review):
@@ -107,9 +117,11 @@ def _duplicate_kinds(rows, texts):
 
 def _duplicate_note(row, rows, texts):
     others = [other for other in rows if other != row]
-    named = [
-        f"{texts['id'][other]} ({', '.join(filter(None, [texts['label'][other], texts['file'][other]]))})"
-        for other in others[:SHOWN_DUPLICATES]
-    ]
+    named = [_name(texts, other) for other in others[:SHOWN_DUPLICATES]]
     more = f" and {len(others) - SHOWN_DUPLICATES} more" if len(others) > SHOWN_DUPLICATES else ""
     return f"Nearly the same text: id {', id '.join(named)}{more}."
+
+
+def _name(texts, row):
+    """`x7 (Sport, test.csv)`."""
+    return f"{texts['id'][row]} ({', '.join(filter(None, [texts['label'][row], texts['file'][row]]))})"

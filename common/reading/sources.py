@@ -62,7 +62,7 @@ def file_source(path: Path) -> Source:
 def hub_source(name: str, wanted: list[str]) -> Source:
     """A dataset on the hub, `owner/name` or `owner/name:config`; ClassLabel numbers become names."""
     identity = HUB_ID.fullmatch(name)
-    found = fetch(identity["repository"], identity["config"])
+    found = fetch_from_hub(identity["repository"], identity["config"])
     parts, places, fingerprint = {}, {}, {}
     for split, names in HUB_SPLITS.items():
         there = next((each for each in names if each in found), None)
@@ -77,7 +77,7 @@ def hub_source(name: str, wanted: list[str]) -> Source:
     return Source(short, name, Path(name), parts, places, None, fingerprint)
 
 
-def fetch(repository: str, config: str | None = None, revision: str | None = None):
+def fetch_from_hub(repository: str, config: str | None = None, revision: str | None = None):
     """Fetch a dataset from the hub (or its cache) as a datasets.DatasetDict. Raises UserError where that fails."""
     try:  # imported here: only those who fetch need to wait for it
         import datasets

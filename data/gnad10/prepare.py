@@ -17,6 +17,7 @@ from argparse import BooleanOptionalAction
 
 from common.cli import Parser, UserError, exit_codes
 from common.files import whole_file
+from common.reading.sources import fetch_from_hub
 from common.tables import csv_writer, read_headerless
 
 FOLDER = Path(__file__).resolve().parent
@@ -68,20 +69,11 @@ def fetch(folder):
     """Fetch the dataset from the hub into `folder`. Raises UserError, with what to do, where that fails."""
     print(f"fetching {HUB_ID} from the hub (27 MB, licence CC BY-NC-SA 4.0) ...", flush=True)
     try:
-        # imported here: errors and the original files need neither
-        import datasets
-
-        from common.hub import connect, explain_fetch
-    except ImportError as error:
-        raise UserError(f"{HUB_ID} cannot be fetched: {error}; install the packages with: make setup") from error
-    datasets.logging.set_verbosity_error()
-    datasets.config.HF_HUB_OFFLINE = bool(connect())
-    try:
-        hub = datasets.load_dataset(HUB_ID, revision=REVISION)
-    except Exception as error:  # connection, status, cache, parquet: many libraries' exceptions, and one remedy
+        hub = fetch_from_hub(HUB_ID, revision=REVISION)
+    except UserError as error:
         raise UserError(
-            f"{HUB_ID} {explain_fetch(error) or f'cannot be fetched: {error}'}. Or get train.csv and test.csv "
-            "from https://github.com/tblock/10kGNAD and run: python data/gnad10/prepare.py --from-folder FOLDER"
+            f"{error}. Or get train.csv and test.csv from https://github.com/tblock/10kGNAD and run: "
+            "python data/gnad10/prepare.py --from-folder FOLDER"
         ) from error
     rows = {}
     for split in SPLITS:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -303,6 +304,53 @@ def test_no_network_and_nothing_but_the_own_script(page, browser, tmp_path):
     browser.get_log("browser")  # the refusal that was just provoked
 
 
+def test_what_ends_a_task_is_seen(page):
+    seen = "return !document.getElementById('status').classList.contains('quiet')"
+    page.press("k")
+    assert not page.run(seen), "a single decision is only read out"
+    page.press(*"kkkkkkk")
+    assert page.run(seen) and page.text("status") == "All 8 issues are decided. Download corrections.csv."
+    page.download()
+    assert page.run(seen) and page.text("status") == "Saved corrections.csv: 8 rows."
+
+
+def test_near_duplicates_stand_beside_and_the_help_has_the_command(browser, tmp_path):
+    review = make_review(IDS)
+    copies = [[("id x7 (Sport, test.csv)", "Fast derselbe <b>Text</b>")], *([] for _ in IDS[1:])]
+    path = tmp_path / "label_issues.html"
+    command = "python train.py --model m --data 'my data' --text-column Betreff,Text --corrections corrections.csv"
+    write_review_page(path, replace(review, duplicates=copies), "title", command)
+    opened = Page(browser, path)
+    text = opened.text("duplicates")
+    assert "id x7 (Sport, test.csv)" in text and "Fast derselbe <b>Text</b>" in text
+    opened.press("n")
+    assert opened.run("return document.getElementById('duplicates').hidden")
+    opened.press("?")
+    assert opened.text("command") == command
+
+
+def test_german_by_the_browsers_language(browser, tmp_path):
+    path = tmp_path / "label_issues.html"
+    review = make_review(IDS)
+    write_review_page(path, replace(review, notes=[["Broken text: fewer than 3 words."]] * len(IDS)), "title")
+    agent = browser.execute_script("return navigator.userAgent")
+    override = "Emulation.setUserAgentOverride"
+    browser.execute_cdp_cmd(override, {"userAgent": agent, "acceptLanguage": "de-AT"})
+    try:
+        opened = Page(browser, path)
+        assert opened.run("return document.documentElement.lang") == "de"
+        assert opened.text("keep").startswith("Behalten") and opened.text("progress-text") == "0 von 8 entschieden"
+        assert opened.text("notes") == "Kaputter Text: weniger als 3 Wörter."
+        words = opened.run("return document.body.innerText")
+        for english in ("Keep", "Accept", "Search", "Issue", "shown", "suggested", "given", "Download", "probably"):
+            assert english not in words
+        opened.press("k")
+        assert "✓ behalten" in opened.run("return document.getElementById('list').innerText")
+    finally:
+        opened.run("localStorage.clear()")
+        browser.execute_cdp_cmd(override, {"userAgent": agent, "acceptLanguage": "en-US"})
+
+
 def test_five_thousand_issues_open_and_filter_within_a_second(browser, tmp_path):
     count = 5000
     texts = [f"Artikel {number} " + words(number % 50, 200) for number in range(count)]
@@ -320,7 +368,7 @@ def test_five_thousand_issues_open_and_filter_within_a_second(browser, tmp_path)
     opened.choose("search", "")
     opened.run("document.getElementById('list').focus()")
     opened.press("\ue010")  # End
-    assert opened.current == "4999" and opened.text("page") == "4951–5000 of 5000"
+    assert opened.current == "4999" and opened.text("page") == "4,951–5,000 of 5,000"
     start = time.monotonic()
     opened.press("x")
-    assert time.monotonic() - start < 1 and opened.text("progress-text") == "1 of 5000 decided"
+    assert time.monotonic() - start < 1 and opened.text("progress-text") == "1 of 5,000 decided"
