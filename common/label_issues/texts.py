@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from common.data import Dataset
 from common.label_issues.labels import quiet
@@ -69,9 +71,25 @@ def _find_outliers(texts):
         from cleanlab import Datalab
 
         lab = Datalab(data={"text": list(texts)}, verbosity=0)
-        lab.find_issues(features=features, issue_types={"outlier": {"k": min(NEIGHBOURS, len(texts) - 1)}})
+        graph = _neighbours(features, min(NEIGHBOURS, len(texts) - 1))
+        lab.find_issues(knn_graph=graph, issue_types={"outlier": {"k": min(NEIGHBOURS, len(texts) - 1)}})
     # Datalab prints a failed check and goes on; get_issues() then raises, so a failure cannot pass for "no issues"
     return lab.get_issues("outlier")["is_outlier_issue"].to_numpy()
+
+
+def _neighbours(features, count):
+    """The cosine distances of each text to its nearest others, nearest first: a sparse [rows, rows] array.
+
+    Between vectors of length 1 it is half the squared Euclidean distance, which scikit-learn computes without keeping
+    all pairs; for cosine distances it does keep them, in blocks of a gigabyte.
+    """
+    unit = normalize(features)
+    empty = ~unit.any(axis=1)  # no known word: at distance 1 of everything
+    unit = np.column_stack([unit, empty])
+    graph = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(unit).kneighbors_graph(mode="distance")
+    graph.data = graph.data**2 / 2
+    graph.data.reshape(-1, count)[empty] = 1
+    return graph
 
 
 def _features(texts):

@@ -55,7 +55,7 @@ def _groups(texts):
 def _links(texts: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs of distinct texts that are near-duplicates, enough of them to connect each set."""
     buckets: dict[tuple[int, bytes], list[int]] = {}  # (band, its hashes) -> texts
-    sketches: list[frozenset[int]] = []
+    sketches: list[np.ndarray] = []  # a kilobyte each, where sets of Python's integers would take twenty
     links = []
     for row, text in enumerate(texts):
         sketch, keys = _sketch(text)
@@ -89,13 +89,15 @@ def _sketch(text):
     hashes = np.sort(((mixed * MIXER) >> np.uint64(32)).astype(np.uint32))  # np.unique is five times as slow
     sketch = hashes[np.append(True, hashes[1:] != hashes[:-1])][:SKETCH]
     smallest = (sketch * FACTORS).min(axis=1)  # [hashes], of products [hashes, grams] modulo 2**32
-    return frozenset(sketch.tolist()), [band.tobytes() for band in smallest.reshape(BANDS, HASHES)]
+    return sketch, [band.tobytes() for band in smallest.reshape(BANDS, HASHES)]
 
 
 def _similarity(first, second):
-    """The Jaccard similarity of two texts, estimated from the smallest hashes of both."""
-    common, union = first & second, first | second
+    """The Jaccard similarity of two texts, estimated from the smallest hashes of both (sorted, distinct)."""
+    merged = np.sort(np.concatenate([first, second]))
+    common = merged[1:][merged[1:] == merged[:-1]]
+    union = len(merged) - len(common)
     if len(first) < SKETCH and len(second) < SKETCH:
-        return len(common) / len(union)
-    limit = sorted(union)[SKETCH - 1]  # beyond it, one of the sketches may be cut
-    return sum(value <= limit for value in common) / SKETCH
+        return len(common) / union
+    limit = merged[np.append(True, merged[1:] != merged[:-1])][SKETCH - 1]  # beyond it, a sketch may be cut
+    return np.count_nonzero(common <= limit) / SKETCH
