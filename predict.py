@@ -20,11 +20,10 @@ from argparse import BooleanOptionalAction
 from pathlib import Path
 
 from common.cli import Parser, UserError, exit_codes, number, wrap
-from common.confidence.coverage import choose_threshold as lowest_threshold
-from common.confidence.coverage import coverage_at
-from common.predicting.members import find_members, read_sureness
+from common.predicting.members import find_members
 from common.predicting.output import Choice, write_output
 from common.predicting.parts import open_parts, plan_of
+from common.predicting.sureness import choose_threshold, read_sureness
 from common.predicting.texts import find_input, read_lines, read_texts
 from common.predicting.work import predict_members
 from common.tfidf.model import FILE as TFIDF_FILE
@@ -100,7 +99,7 @@ def main(argv=None):
     # Which models, how sure they are, and the rows, read to their end: what is wrong shows before hours of work
     members, runs = find_members(options.runs)
     sureness = read_sureness(members, runs, len(options.runs))
-    threshold, promise = choose_threshold(options, sureness)
+    threshold, promise = choose_threshold(sureness, options.min_probability, options.target_accuracy)
     texts = open_texts(options, members[0].settings)
 
     # Imported late: torch takes seconds, which --help and a mistyped name should not.
@@ -159,39 +158,13 @@ def load_predictor(folder, settings, device):
     return load_encoder(folder, settings, device)
 
 
-def choose_threshold(options, sureness):
-    """The least probability of a label, None for any; and a line on what it keeps of held-out rows."""
-    held_out = sureness.held_out
-    if options.target_accuracy is not None:
-        target = f"--target-accuracy {options.target_accuracy:g}"
-        if held_out is None:
-            raise UserError(f"{target} is chosen on held-out rows, and there are none here; give --min-probability")
-        found = lowest_threshold(held_out, options.target_accuracy)
-        if found is None:
-            raise UserError(f"{target}: even the surest of the {sureness.rows} do not reach it; give less")
-        return found[0], promise_line(found[0], found[1], f"{sureness.rows} (cross-checked)")
-    if options.min_probability is None:
-        return None, None
-    if held_out is None:
-        return options.min_probability, "no held-out rows are here: how many of the labels are right is not known"
-    kept = coverage_at(held_out, options.min_probability)
-    return options.min_probability, promise_line(options.min_probability, kept, sureness.rows)
-
-
-def promise_line(threshold, kept, rows):
-    """What a threshold keeps of held-out rows."""
-    line = f"sure   a probability of {threshold:.3g} or more: {kept.share:.0%} of {rows} stay"
-    if kept.rows:
-        low, high = kept.accuracy_interval
-        line += f", {kept.accuracy:.1%} of them right (95 % interval {low:.1%} to {high:.1%})"
-    return line
-
-
 def open_texts(options, settings):
     """The input, with the columns of training unless others are named."""
     if options.input == "-":
         return read_lines(sys.stdin.buffer)
     path = find_input(options.input)
+    if options.output.is_dir():
+        raise UserError(f"--output {options.output} is a folder; name a file")
     if options.output.exists() and options.output.samefile(path):
         raise UserError(f"--output {options.output} is the input; name another file")
     text_column, id_column = options.text_column or settings.text_column, options.id_column or settings.id_column

@@ -1,18 +1,12 @@
-"""Which saved models predict, each with its weight; and what their held-out rows say of how sure they are."""
+"""Which saved models predict, each with its weight."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from common.cli import UserError
-from common.confidence.temperature import recalibrate
-from common.predictions import Predictions, align, read_predictions
 from common.runs import check_run
-from common.saved.settings import FILE, Settings, read_settings
-
-HELD_OUT = {"oof": "out-of-fold rows", "valid": "validation rows"}  # the better one first
+from common.saved.settings import Settings, read_settings
 
 
 @dataclass(frozen=True)
@@ -22,15 +16,6 @@ class Member:
     folder: Path  # with config.json, the weights, predicting.json
     settings: Settings
     weight: float
-
-
-@dataclass(frozen=True)
-class Sureness:
-    """What held-out rows say of the probabilities; without such rows, what predicting.json says."""
-
-    temperature: float | None  # None: the probabilities are taken as they are
-    rows: str  # "297 out-of-fold rows", for messages
-    held_out: Predictions | None  # labelled, at the temperature (cross-fitted)
 
 
 def find_members(arguments: Sequence[str]) -> tuple[list[Member], list[Path]]:
@@ -58,19 +43,6 @@ def find_members(arguments: Sequence[str]) -> tuple[list[Member], list[Path]]:
     return members, runs
 
 
-def read_sureness(members: Sequence[Member], runs: Sequence[Path], arguments: int) -> Sureness:
-    """What the runs' held-out rows say, where all of the `arguments` are runs and have the same such rows."""
-    if len(runs) == arguments:
-        for split, words in HELD_OUT.items():
-            held_out = _mean_of([run / "predictions" / f"{split}.csv" for run in runs])
-            if held_out:
-                scaling, recalibrated = recalibrate(held_out)
-                rows = f"{len(held_out.ids):,} {words}"
-                return Sureness(scaling and scaling["temperature"], rows, recalibrated or held_out)
-    temperature = members[0].settings.temperature if len(members) == 1 else None
-    return Sureness(temperature, f"the rows named in {FILE}" if temperature else "no held-out rows", None)
-
-
 def is_model(path: Path) -> bool:
     """Whether a path is a model folder: one with weights."""
     return any(weight_files(path))
@@ -89,17 +61,3 @@ def _model_folders(run):
     if missing:
         raise UserError(f"{missing} is not there: run {run} was copied without its weights")
     return folders
-
-
-def _mean_of(files):
-    """The runs' mean predictions of the same labelled rows, or None where they have no such rows in common."""
-    if not all(file.exists() for file in files):
-        return None
-    first, *others = [read_predictions(file) for file in files]
-    if first.labels is None or any(set(other.ids) != set(first.ids) for other in others):
-        return None
-    aligned = [first, *(align(other, first.ids, first.classes) for other in others)]
-    if any(other.labels is None or (other.labels != first.labels).any() for other in aligned):
-        return None
-    mean = np.mean([each.probabilities for each in aligned], axis=0, dtype=np.float64).astype(np.float32)
-    return replace(first, probabilities=mean)

@@ -294,6 +294,7 @@ def test_refusals_are_one_line_and_leave_files_alone(here, small_data, capsys):
             "--target-accuracy",
             "0.5",
         ),
+        ("is a folder", "long", test, "--output", "wrong"),
         ("is the input", "long", "other.csv", "--text-column", "Betreff", "--output", "other.csv"),
     ]
     for message, *arguments in cases:
