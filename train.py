@@ -55,7 +55,11 @@ def main(argv=None):
     if arguments.model == TFIDF:
         return train_tfidf(arguments)
 
-    # Imported late: torch takes seconds, which --help and a mistyped option should not.
+    from common.data import check_name
+
+    check_name(arguments.data)
+
+    # Imported late: torch takes seconds, which --help and a mistyped name should not.
     from common.tfidf.run import compute_baseline, is_tfidf, predict_tfidf
     from common.training.devices import close_device, open_device
     from common.training.inputs import prepare_inputs, validation_part

@@ -101,7 +101,11 @@ def main(argv=None):
             "--overwrite would discard what the other parts train; leave out --members, or name another --run"
         )
 
-    # Imported late: torch takes seconds, which --help and a mistyped option should not.
+    from common.data import check_name
+
+    check_name(arguments.data)
+
+    # Imported late: torch takes seconds, which --help and a mistyped name should not.
     from common.tfidf.run import fit_tfidf, is_tfidf, predict_tfidf
     from common.training.devices import close_device, open_device
     from common.training.ensemble import combine_members, ensemble_lines, plan_members

@@ -184,6 +184,14 @@ def find_source(name_or_path: str | Path, wanted: list[str]) -> Source:
     return folder_source(find_folder(name_or_path))
 
 
+def check_name(name_or_path: str | Path) -> None:
+    """Refuse in no time what can be no dataset; files and the hub are read later. Raises UserError."""
+    name, path = str(name_or_path), Path(name_or_path)
+    on_hub = name == "gnad10" or (not path.exists() and HUB_ID.fullmatch(name))
+    if not on_hub and (name in DATASETS or not path.is_file()):
+        find_folder(name_or_path)
+
+
 def find_folder(name_or_folder: str | Path) -> Path:
     """The folder of a short name (fetched or refused with the command that fills it) or of a path."""
     name = str(name_or_folder)

@@ -97,3 +97,9 @@ print(dict(matplotlib.rcParams) == before)
 """
     assert run_python(code, MPLBACKEND=backend, DISPLAY="") == "True"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("script", ["train", "train_ensemble"])
+def test_a_dataset_that_is_not_there_is_told_before_torch_is_imported(script):
+    code = f"import sys, {script}; print({script}.main(['--data', 'nowhere']), 'torch' in sys.modules)"
+    assert run_python(code) == "2 False"
