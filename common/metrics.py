@@ -58,6 +58,11 @@ def score_probabilities(labels, probabilities, classes):
 
 
 def cross_entropy(labels, probabilities, classes):
-    """The mean negative log probability of the given label; labels [rows] str, probabilities [rows, classes]."""
-    picked = probabilities[np.arange(len(labels)), class_numbers(labels, classes)]
+    """The mean negative log probability of the given label; labels [rows] str, probabilities [rows, classes].
+
+    A label that is none of the classes (see --allow-unknown-test-labels) has the smallest probability that there is.
+    """
+    known = np.isin(np.asarray(labels, dtype=object), list(classes))
+    picked = np.zeros(len(labels))
+    picked[known] = probabilities[known, class_numbers(np.asarray(labels, dtype=object)[known], classes)]
     return float(-np.log(np.maximum(picked, np.finfo(np.float32).tiny)).mean())

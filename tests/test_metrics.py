@@ -87,3 +87,10 @@ def test_cross_entropy_is_scikit_learns_and_finite():
     certain = np.array([[0, 1, 0]], dtype=np.float32)
     assert cross_entropy(["A"], certain, CLASSES) == pytest.approx(87.34, abs=0.01)  # -log of the least normal float32
     assert cross_entropy(["B"], certain, CLASSES) == 0
+
+
+def test_a_label_of_an_unknown_class_counts_as_wrong():
+    probabilities = np.array([[0.5, 0.5], [0.5, 0.5]], dtype=np.float32)
+    tiny = float(np.finfo(np.float32).tiny)
+    assert cross_entropy(["A", "C"], probabilities, ["A", "B"]) == pytest.approx(-(np.log(0.5) + np.log(tiny)) / 2)
+    assert score(["A", "C"], ["A", "A"], ["A", "B"])["accuracy"] == 0.5
