@@ -57,7 +57,12 @@ def read_contribution(argument: str, run: Path | None, dataset: Dataset | None) 
     """Read a run, a prediction file or a plain submission, whichever the argument is."""
     file = find_test_predictions(run, dataset) if run else Path(argument)
     sample, classes = (dataset.sample, dataset.classes) if dataset else (None, [])
-    table = read_table(file)
+    wanted = ["id", *(sample.header if sample else [])]
+    try:
+        table = read_table(file, optional=wanted)
+    except UserError:
+        read_table(file, ["id"], hint="A submission has id,label; predictions id,prob_<class>")
+        raise
     id_column = sample.id_column if sample and find_column(file, list(table.columns), "id") is None else "id"
     if run or find_class_columns(table, classes, _spelling(file, table, id_column)):
         predictions = read_predictions(file, classes, id_column)
