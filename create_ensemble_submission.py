@@ -48,6 +48,7 @@ from common.submission.members import (
     find_run_folder,
     find_test_predictions,
     given_labels,
+    parts_of,
     read_contribution,
     read_weighting_rows,
 )
@@ -62,6 +63,9 @@ def main(argv=None):
 
     # The members, and the dataset that says which rows and classes there must be
     arguments = options.members or [newest_run()]
+    named = find_run_folder(arguments[0])
+    if options.weights == "auto":
+        arguments = [part for argument in arguments for part in parts_of(argument)]
     runs = [find_run_folder(argument) for argument in arguments]
     own = find_dataset(run for run in runs if run) if not options.data else None
     dataset = load_dataset(options.data, **data_options(options)) if options.data else own
@@ -118,8 +122,8 @@ def main(argv=None):
     elif dataset and dataset.name == "kaggle":
         given = shlex.join(sys.argv[1:] if argv is None else argv)
         print(f"next: python create_ensemble_submission.py {given} --upload MESSAGE")
-    elif runs[0]:
-        print(f"next: python predict.py {run_name(runs[0])} new.csv")
+    elif named:
+        print(f"next: python predict.py {run_name(named)} new.csv")
     return 0
 
 
@@ -162,7 +166,8 @@ def parse_options(argv):
         type=parse_weights,
         metavar="W1,W2,...|auto",
         help="one weight per member, of any scale; auto: fitted on the runs' out-of-fold or validation "
-        "predictions, and used if better there than equal weights (default: equal)",
+        "predictions, an ensemble's encoders each with their own, and used if better there than equal weights "
+        "(default: equal)",
     )
     group = parser.add_argument_group("output")
     group.add_argument(

@@ -53,6 +53,12 @@ def find_test_predictions(run: Path, dataset: Dataset | None) -> Path:
     return run / TEST if None in (mine, asked) or mine == asked else run / "predictions" / f"test-{asked[:12]}.csv"
 
 
+def parts_of(argument: str) -> list[str]:
+    """The runs of its encoders, where the argument is an ensemble of several; else the argument."""
+    run = find_run_folder(argument)
+    return sorted(str(path.parent) for path in run.glob("models/*/results.json")) or [argument] if run else [argument]
+
+
 def read_contribution(argument: str, run: Path | None, dataset: Dataset | None) -> Contribution:
     """Read a run, a prediction file or a plain submission, whichever the argument is."""
     file = find_test_predictions(run, dataset) if run else Path(argument)

@@ -11,7 +11,7 @@ import pandas as pd
 from common.classes import class_numbers
 from common.cli import wrap
 from common.data import Dataset
-from common.files import write_json
+from common.files import read_json, write_json
 from common.metrics import score_probabilities
 from common.plots import draw_ensemble_curve, draw_learning_curves
 from common.predictions import (
@@ -90,6 +90,7 @@ def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> di
     results = {"evaluated_on": None, "accuracy": None, "macro_f1": None, "members": len(members)}
 
     validated = (folders[members[0]] / VALID).exists()
+    models = list(dict.fromkeys(member.model for member in members))
     if validated:
         name = VALID if members[0].fold is None else OOF
         votes = [_held_out_predictions(dataset, parts, folders) for parts in voters.values()]
@@ -100,6 +101,11 @@ def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> di
         combined = _average([read_predictions(path / TEST) for path in folders.values()])
         write_predictions(folder / TEST, combined)
         results["test"] = _scores(combined) if combined.labels is not None else None
+    if validated and dataset.test is not None and len(models) > 1:
+        for model in models:
+            held_out = _average([vote for key, vote in zip(voters, votes, strict=True) if key[0] == model])
+            test = _average([read_predictions(folders[m] / TEST) for m in members if m.model == model])
+            _write_part(folder, _prefix(members, model), model, {name: held_out, TEST: test})
     if (folders[members[0]] / EXCLUDED).exists():
         combined = _average([read_predictions(path / EXCLUDED) for path in folders.values()])
         write_predictions(folder / EXCLUDED, combined)
@@ -112,6 +118,22 @@ def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> di
     write_json(folder / "environment.json", environment())
     write_json(folder / "results.json", results)
     return results
+
+
+def _write_part(folder: Path, name: str, model: str, predictions: dict[str, Predictions]) -> None:
+    """models/<name>/: all members of one encoder as a run, so that `--weights auto` can weigh the encoders."""
+    part = folder / "models" / name
+    config = read_json(folder / "config.json")
+    write_json(part / "config.json", config | {"models": {model: config["models"][model]}})
+    for file, each in predictions.items():
+        write_predictions(part / file, each)
+    (held_out, each), *_ = predictions.items()
+    write_json(part / "results.json", {"evaluated_on": Path(held_out).stem, **_scores(each)})
+
+
+def _prefix(members: list[Member], model: str) -> str:
+    """What the names of an encoder's members begin with."""
+    return next(member.name for member in members if member.model == model).rpartition("-seed")[0]
 
 
 def _held_out_predictions(dataset, parts, folders):

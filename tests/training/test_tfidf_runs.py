@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import create_ensemble_submission
 import train
 import train_ensemble
 from common.data import load_dataset
@@ -84,6 +85,18 @@ def test_a_member_beside_encoders(small_data, in_tmp):
     assert [voter["model"] for voter in read_json("runs/e/results.json")["voters"]] == ["tiny", "tiny", "tfidf"]
     tests = [read_predictions(f"runs/e/members/{name}/predictions/test.csv").probabilities for name in members]
     assert read_predictions("runs/e/predictions/test.csv").probabilities == pytest.approx(np.mean(tests, 0), abs=1e-6)
+
+    # Each encoder alone, so that a submission can weigh them
+    alone = read_predictions("runs/e/models/tfidf/predictions/test.csv").probabilities
+    assert alone == pytest.approx(np.mean(tests[:3], 0), abs=1e-6)
+    assert read_json("runs/e/models/tiny/results.json")["rows"] == 45
+    assert create_ensemble_submission.main(["e", "--weights", "auto"]) == 0
+    record = read_json("submission.json")
+    assert [Path(member["name"]).name for member in record["members"]] == ["tfidf", "tiny"]
+    assert all(member["leaving_out"]["rows"] == 45 for member in record["members"])
+    assert record["weights"]["search"]["file"] == "oof.csv"
+    assert create_ensemble_submission.main(["e"]) == 0
+    assert len(read_json("submission.json")["members"]) == 1
 
 
 def test_an_ensemble_of_it_alone_has_no_learning_curves(small_data, in_tmp):

@@ -30,6 +30,12 @@ def member_files(names):
     return {f"members/{name}/{file}" for name in names for file in FILES}
 
 
+def model_files(names):
+    """What is written of each encoder where there are several."""
+    parts = ("config.json", "results.json", "predictions/valid.csv", "predictions/test.csv")
+    return {f"models/{name}/{file}" for name in names for file in parts}
+
+
 def test_seeds_share_the_validation_rows(small_data, in_tmp, capsys):
     arguments = [*QUICK, "--data", str(small_data), "--seeds", "3", "--valid-fraction", "0.3", "--run", "e"]
     assert train_ensemble.main(arguments) == 0
@@ -116,7 +122,10 @@ def test_two_encoders_and_two_processes(small_data, in_tmp):
     assert (
         files("runs/two")
         == files("runs/one")
-        == OWN | {"predictions/valid.csv"} | member_files(["tiny-seed0", "model-seed0"])
+        == OWN
+        | {"predictions/valid.csv"}
+        | member_files(["tiny-seed0", "model-seed0"])
+        | model_files(["tiny", "model"])
     )
     one, two = (read_predictions(f"runs/{name}/predictions/test.csv").probabilities for name in ("one", "two"))
     assert two == pytest.approx(one, abs=1e-6)
