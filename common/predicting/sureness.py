@@ -54,7 +54,7 @@ def choose_threshold(
         found = coverage.choose_threshold(held_out, target_accuracy)
         if found is None:
             raise UserError(f"{target}: even the surest of the {sureness.rows} do not reach it; give less")
-        return found[0], _promise(found[0], found[1], f"{sureness.rows} (cross-checked)")
+        return found[0], _promise(found[0], found[1], sureness.rows, "cross-checked, ")
     if min_probability is None:
         return None, None
     if held_out is None:
@@ -62,11 +62,11 @@ def choose_threshold(
     return min_probability, _promise(min_probability, coverage_at(held_out, min_probability), sureness.rows)
 
 
-def _promise(threshold: float, kept: Coverage, rows: str) -> str:
+def _promise(threshold: float, kept: Coverage, rows: str, how: str = "") -> str:
     line = f"sure   a probability of {threshold:.3g} or more: {kept.share:.0%} of {rows} stay"
     if kept.rows:
         low, high = kept.accuracy_interval
-        line += f", {kept.accuracy:.1%} of them right (95 % interval {low:.1%} to {high:.1%})"
+        line += f", {kept.accuracy:.1%} of them right ({how}95 % interval {low:.1%} to {high:.1%})"
     return line
 
 
