@@ -1,8 +1,7 @@
 """Scores of predictions, by scikit-learn's definitions, and their uncertainty."""
 
-import math
-
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from common.classes import class_numbers, most_probable
@@ -42,13 +41,10 @@ def per_class(labels, predicted, classes):
     }
 
 
-def wilson_interval(share, rows, z=1.959964):
-    """The 95 % score interval of a share observed on `rows` rows (Wilson 1927): [low, high]."""
-    centre = share + z * z / (2 * rows)
-    spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    scale = 1 + z * z / rows
-    low, high = (centre - spread) / scale, (centre + spread) / scale
-    return [max(0.0, min(low, share)), min(1.0, max(high, share))]  # rounding must not shut out a share of 0 or 1
+def wilson_interval(share: float, rows: int) -> list[float]:
+    """The 95 % score interval (Wilson 1927) of a share observed on `rows` rows: [low, high]."""
+    interval = binomtest(round(share * rows), rows).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def score_probabilities(labels, probabilities, classes):
