@@ -131,6 +131,29 @@ def test_a_run_predicts_without_its_data_and_a_model_folder_without_its_run(here
     assert Path("out.csv").read_bytes() == outputs[0]
 
 
+def test_the_model_folder_says_what_it_is(here):
+    settings = json.loads(Path("runs/long/model/predicting.json").read_text())
+    assert settings == {
+        "classes": list(CLASSES),
+        "max_length": 12,
+        "long_texts": "windows",
+        "temperature": None,  # nine validation rows are too few
+        "text_column": "text",
+        "id_column": "id",
+    }
+    card = Path("runs/long/model/README.md").read_text()
+    test = json.loads(Path("runs/long/results.json").read_text())["test"]
+    low, high = test["accuracy_interval"]
+    assert f"| test | 12 | {test['accuracy']:.1%} ({low:.1%} to {high:.1%}) | {test['macro_f1']:.1%} |" in card
+    for part in ("# long\n", "36 training rows", ", ".join(CLASSES), "python predict.py FOLDER new.csv", "windows"):
+        assert part in card
+    words = json.loads(next(Path("runs/words/members").glob("*/model/predicting.json")).read_text())
+    assert (
+        words["max_length"] is None
+        and "transformers" not in Path(next(Path("runs/words/members").glob("*/model/README.md"))).read_text()
+    )
+
+
 def test_rows_left_out_of_training_are_predicted_by_all_members(here, small_data):
     rows = read(small_data / "train.csv").iloc[[3, 20]]
     excluded = read_predictions("runs/words/predictions/train-excluded.csv")
