@@ -2,7 +2,7 @@
 
     python train.py --model gbert-base             # 10kGNAD from the hub
     python train.py --model starter --data sample  # offline, a minute
-    python train.py --model tfidf                  # without a neural network, in seconds
+    python train.py --model tfidf                  # no neural network, seconds
     torchrun --nproc-per-node 2 train.py --model gbert-large --run-name large
 
 Everything of a run lands in runs/<run>/; the same command again continues an interrupted run. With torchrun several

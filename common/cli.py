@@ -112,7 +112,7 @@ def _process():
 
 def _one_line(message):
     """The message on one line; what a file had in place of names can be megabytes, whose middle is left out."""
-    line = " ".join(message.replace("\t", "\\t").split())  # a tab is a delimiter that must be seen
+    line = " ".join(message.split())
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
 
 

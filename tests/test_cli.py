@@ -173,7 +173,7 @@ def test_help_shows_defaults(capsys):
         "share (default: 0.0)",
         "most (default: by memory)",
         "column with the class (default: label)",
-        "folder with train.csv (default: sample)",
+        "owner/name[:config] on the hub (default: sample)",
     ):
         assert shown in text
     for hidden in ("a name (default", "discard (default", "runs (default", "by memory) (default"):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from common.cli import UserError, _one_line, note
+from common.cli import UserError, note
 from common.tables import check_ids, csv_writer, read_headerless, read_table
 
 
@@ -284,11 +284,7 @@ def test_tabs_with_quoting_stay_quoted(file, capsys):
     assert read(file, content) == [["1", 'zwei\nZeilen\tund "Tab"', "A"], ["2", "b", "B"]]
     assert both(capsys) == ""
     message = refusal(file, 'id\ttext\n1\t"a"b\n2\tb\tc\n')
-    assert message == "FILE, row 1: broken quoting: '\t' expected after '\"'"
-
-
-def test_tabs_are_shown_in_messages():
-    assert _one_line("'\t' expected") == r"'\t' expected"
+    assert message == r"""FILE, row 1: broken quoting: '\t' expected after '"'"""  # a tab that can be seen
 
 
 def test_escaped_quotes(file, capsys):

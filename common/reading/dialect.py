@@ -80,7 +80,8 @@ def _read(data, delimiter, quotechar, columns=None, may_lack=None):
         number = len(records) + bool(columns)
         if not number:
             return None, ": the header line cannot be read as CSV"
-        return None, f", row {number}: broken quoting: {error}"
+        shown = str(error).replace("\t", "\\t")  # the delimiter that it expected: a message's white space is one space
+        return None, f", row {number}: broken quoting: {shown}"
     if columns:
         return _name_columns(records, list(columns), may_lack), None
     return Rows([name.strip() for name in records[0]], records[1:]), None
