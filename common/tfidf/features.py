@@ -9,7 +9,7 @@ from sklearn.preprocessing import normalize
 
 TOKEN = r"\w+|[^\w\s]+"  # words and runs of signs: every text that is not blank has one
 # Four letters add 2.4 points to words alone on 822 articles, 15.7 points on the 297 of `sample`, 1.3 points on 5,009
-# tweets; other lengths and mixtures of lengths are within 0.3 points of it, for up to three times the cost.
+# tweets; mixtures of lengths give at most 0.3 points more, for up to three times the cost (docs/accuracy.md).
 LETTERS = 4
 FEWEST_TEXTS = 2  # letters in a single text of the training rows are left out
 

@@ -37,7 +37,7 @@ class Recipe:
     label_smoothing: float = 0.0
     adversarial: float = 0.0
     class_weights: str = "none"  # or "balanced"
-    teacher_share: float = 0.5  # of the soft label in a training row's target
+    teacher_share: float = 0.5  # of the soft label in a training row's target; measured in docs/accuracy.md
     keep: str = "last"  # or "best"
     valid_fraction: float = 0.1
     split_seed: int = 0
