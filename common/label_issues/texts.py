@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
@@ -17,6 +18,7 @@ from common.splitting.duplicates import near_duplicate_sets
 COMPONENTS = 100  # of the truncated SVD, what scikit-learn recommends for texts
 VOCABULARY = 50_000
 NEIGHBOURS = 10  # Datalab's default
+SEARCHED = 20_000  # texts, at most, among which neighbours are looked for
 FEW_WORDS = 3  # a text with fewer cannot be judged
 
 # The two UTF-8 bytes of an umlaut, read as Windows-1252: `Ã¼`; of a quote or dash, three: `â€ž`; of a BOM: `ï»¿`.
@@ -78,18 +80,26 @@ def _find_outliers(texts):
 
 
 def _neighbours(features, count):
-    """The cosine distances of each text to its nearest others, nearest first: a sparse [rows, rows] array.
+    """The cosine distances of each text to its nearest others, nearest first: a sparse [rows, rows] matrix.
 
     Between vectors of length 1 it is half the squared Euclidean distance, which scikit-learn computes without keeping
-    all pairs; for cosine distances it does keep them, in blocks of a gigabyte.
+    all pairs; for cosine distances it does keep them, in blocks of a gigabyte. Of many texts a random sample is
+    searched, the same for all: time then grows with the rows alone, and the distances grow alike everywhere.
     """
+    rows = len(features)
     unit = normalize(features)
     empty = ~unit.any(axis=1)  # no known word: at distance 1 of everything
     unit = np.column_stack([unit, empty])
-    graph = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(unit).kneighbors_graph(mode="distance")
-    graph.data = graph.data**2 / 2
-    graph.data.reshape(-1, count)[empty] = 1
-    return graph
+    searched = np.sort(np.random.default_rng(0).permutation(rows)[:SEARCHED])
+    index = NearestNeighbors(n_neighbors=count + 1, algorithm="brute").fit(unit[searched])
+    distances, nearest = index.kneighbors(unit)
+    nearest = searched[nearest]  # [rows, count + 1] row numbers, most often with the text itself
+    itself = nearest == np.arange(rows)[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    distances, nearest = (found[~itself].reshape(rows, count) for found in (distances**2 / 2, nearest))
+    distances[empty] = 1
+    starts = np.arange(0, rows * count + 1, count)
+    return csr_matrix((distances.ravel(), nearest.ravel(), starts), shape=(rows, rows))
 
 
 def _features(texts):
