@@ -133,7 +133,7 @@ def predict_if_missing(file, run, dataset):
         return
     if dataset is None or dataset.test is None or "test" not in dataset.places:
         raise UserError(f"run {run} has no {TEST}")
-    from common.training.devices import open_device  # late: torch takes seconds
+    from common.training.compute.devices import open_device  # late: torch takes seconds
     from common.training.progress import progress_bar
 
     place = dataset.places["test"]

@@ -103,8 +103,8 @@ def main(argv=None):
     texts = open_texts(options, members[0].settings)
 
     # Imported late: torch takes seconds, which --help and a mistyped name should not.
-    from common.training.devices import close_device, open_device
-    from common.training.processes import gather
+    from common.training.compute.devices import close_device, open_device
+    from common.training.compute.processes import gather
     from common.training.progress import progress_bar
 
     device = open_device(options.device, options.precision)

@@ -17,9 +17,9 @@ from dataclasses import asdict
 from common.cli import Parser, UserError, add_data_options, exit_codes, number
 from common.files import read_json
 from common.runs import open_run, run_folder
+from common.training.encoders.registry import TFIDF
+from common.training.encoders.sources import find_source
 from common.training.options import add_training_options
-from common.training.registry import TFIDF
-from common.training.sources import find_source
 
 
 def parse_arguments(argv):
@@ -61,9 +61,9 @@ def main(argv=None):
 
     # Imported late: torch takes seconds, which --help and a mistyped name should not.
     from common.tfidf.run import compute_baseline, is_tfidf, predict_tfidf
-    from common.training.devices import close_device, open_device
+    from common.training.compute.devices import close_device, open_device
+    from common.training.compute.processes import enter_run
     from common.training.inputs import prepare_inputs, validation_part
-    from common.training.processes import enter_run
     from common.training.rows import choose_rows, describe_kept_labels
     from common.training.run import fine_tune
     from common.training.saved import predict_texts

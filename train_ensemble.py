@@ -17,9 +17,9 @@ from common.cli import EXIT_USER_ERROR, Parser, UserError, add_data_options, exi
 from common.files import read_json
 from common.interrupts import Interrupted
 from common.runs import open_run, run_folder
+from common.training.encoders.registry import TFIDF
+from common.training.encoders.sources import find_source
 from common.training.options import add_training_options
-from common.training.registry import TFIDF
-from common.training.sources import find_source
 
 
 def parse_arguments(argv):
@@ -107,11 +107,11 @@ def main(argv=None):
 
     # Imported late: torch takes seconds, which --help and a mistyped name should not.
     from common.tfidf.run import fit_tfidf, is_tfidf, predict_tfidf
-    from common.training.devices import close_device, open_device
+    from common.training.compute.devices import close_device, open_device
+    from common.training.compute.processes import enter_run, gather
     from common.training.ensemble import combine_members, ensemble_lines, plan_members
     from common.training.inputs import prepare_inputs
     from common.training.loop import Diverged
-    from common.training.processes import enter_run, gather
     from common.training.progress import show_time_left
     from common.training.run import fine_tune
     from common.training.saved import predict_texts

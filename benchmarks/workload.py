@@ -26,14 +26,14 @@ from common.classes import class_numbers
 from common.cli import UserError
 from common.data import load_dataset
 from common.runs import environment
-from common.training.configs import describe_source
-from common.training.models import load_model
+from common.training.encoders.configs import describe_source
+from common.training.encoders.models import load_model
+from common.training.encoders.pooling import add_mean_pooling
+from common.training.encoders.sources import find_source
+from common.training.encoders.tiny import build_tiny_tokenizer
+from common.training.encoders.tokenizer import load_tokenizer
 from common.training.options import add_training_options
-from common.training.pooling import add_mean_pooling
 from common.training.recipe import Recipe, resolve_recipe
-from common.training.sources import find_source
-from common.training.tiny import build_tiny_tokenizer
-from common.training.tokenizer import load_tokenizer
 from common.training.tokens import encode
 
 BERT = {"vocab_size": 31102, "pad_token_id": 0}  # the vocabulary of deepset's German models

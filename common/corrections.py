@@ -13,8 +13,8 @@ import pandas as pd
 
 from common.cli import UserError
 from common.reading.annotations import is_annotations, read_annotations
+from common.reading.tables import check_ids, read_table
 from common.spreadsheets import restore
-from common.tables import check_ids, read_table
 
 COLUMNS = ("id", "given_label", "new_label", "action")
 ACTIONS = ("keep", "relabel", "exclude")

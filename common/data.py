@@ -21,7 +21,7 @@ from common.reading.columns import fold, show_names, split_names
 from common.reading.encoding import check_encoding
 from common.reading.sample import Sample, adopt_sample_ids, check_sample_ids, read_sample
 from common.reading.sources import HUB_ID, SPLITS, Source, file_source, find_part, folder_source, hub_source
-from common.tables import build_table, check_ids, read_table
+from common.reading.tables import build_table, check_ids, read_table
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 DATASETS = {

@@ -40,10 +40,10 @@ def connect():
 
 
 def pin_commit(source):
-    """A Source (see common/training/sources.py) with the commit that its revision means now: hub's, else cache's.
+    """A Source (common/training/encoders/sources.py) with the commit that its revision means now.
 
-    To be asked once, so that configuration, tokenizer and weights are of the same state. Local folders, and what is
-    not to be had, come back as they are; loading says why.
+    The hub's commit, else the cache's. Ask once, so that configuration, tokenizer and weights are of one state. Local
+    folders, and what cannot be had, come back as they are; loading says why.
     """
     if source.location == "tiny" or Path(source.location).is_dir():
         return source

@@ -12,7 +12,7 @@ from common.classes import most_probable
 from common.cli import UserError
 from common.files import whole_file
 from common.reading.columns import fold, show_names
-from common.tables import check_ids, csv_writer, read_table
+from common.reading.tables import check_ids, csv_writer, read_table
 
 # Where a run folder has its prediction files: out-of-fold, validation and test rows
 OOF, VALID, TEST = "predictions/oof.csv", "predictions/valid.csv", "predictions/test.csv"

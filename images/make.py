@@ -21,9 +21,10 @@ import find_label_issues
 import train_ensemble
 from common.cli import Parser, UserError, exit_codes
 from common.files import whole_file
-from common.plots import draw_learning_curves, styled
+from common.plots import styled
 from common.predictions import read_predictions
 from common.runs import check_run, read_metrics
+from common.training.plots import draw_learning_curves
 from images.header import draw_header
 from images.pipeline import draw_pipeline
 

@@ -59,7 +59,7 @@ def pack_encoder(name: str, target: Path) -> None:
     from huggingface_hub import snapshot_download
 
     from common.hub import explain_fetch
-    from common.training.sources import find_source
+    from common.training.encoders.sources import find_source
 
     source = find_source(name)
     if Path(source.location).is_dir():

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from common.training.tiny import build_tiny_tokenizer
+from common.training.encoders.tiny import build_tiny_tokenizer
 
 BERT = {
     "architectures": ["BertForMaskedLM"],

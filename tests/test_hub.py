@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertForMaskedLM
 
 from common.data import prepare_module
-from common.training.tiny import build_tiny_tokenizer
+from common.training.encoders.tiny import build_tiny_tokenizer
 from tests.fake_hub import commit, serve
 from tests.test_prepare import make_hub
 

@@ -13,7 +13,7 @@ NOTEBOOK = ROOT / "notebooks" / "kaggle.ipynb"
 
 def test_a_kernel_of_another_environment_may_name_its_own_backend(tmp_path):
     """Jupyter exports its backend to what it starts: `!.venv/bin/python train.py` met a module that .venv lacks."""
-    draw = "from common.plots import draw_learning_curves; draw_learning_curves('curves.png', {})"
+    draw = "from common.training.plots import draw_learning_curves; draw_learning_curves('curves.png', {})"
     environment = os.environ | {"MPLBACKEND": "module://backend_of_another_environment", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-W", "ignore", "-c", draw], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

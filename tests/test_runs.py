@@ -10,7 +10,6 @@ import pytest
 
 from common import runs
 from common.cli import UserError
-from common.plots import draw_learning_curves
 from common.runs import (
     append_metrics,
     check_run,
@@ -24,6 +23,7 @@ from common.runs import (
     run_folder,
     run_name,
 )
+from common.training.plots import draw_learning_curves
 
 CONFIG = {
     "script": "train.py",

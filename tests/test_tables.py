@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from common.cli import UserError, note
-from common.tables import check_ids, csv_writer, read_headerless, read_table
+from common.reading.tables import check_ids, csv_writer, read_headerless, read_table
 
 
 def nfc(text):

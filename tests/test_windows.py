@@ -18,9 +18,9 @@ import train_ensemble
 from common import files, runs
 from common.cli import UserError
 from common.files import write_text
-from common.plots import draw_learning_curves
 from common.runs import hold_folder, release_folders
 from common.training import run as training_run
+from common.training.plots import draw_learning_curves
 from tests.training.test_train import QUICK
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads what is open from /proc")

@@ -26,7 +26,7 @@ from benchmarks.workload import (
 )
 from common.cli import UserError, exit_codes
 from common.files import write_json, write_text
-from common.training.devices import open_device
+from common.training.compute.devices import open_device
 
 TINY = ("--model", "tiny")
 SMALLEST = Size(24, 32, TINY, TINY, TINY, batch_size=4, epochs=1, seeds=2, rows=8, matmul_seconds=0.1)

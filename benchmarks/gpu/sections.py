@@ -28,11 +28,11 @@ from common.cli import EXIT_INTERRUPTED, UserError
 from common.data import load_dataset
 from common.predictions import read_predictions
 from common.runs import read_metrics
-from common.training.compiling import wants_compile
-from common.training.forward import compile_layers
+from common.training.compute.compiling import wants_compile
+from common.training.compute.forward import compile_layers
+from common.training.encoders.tiny import build_tiny_tokenizer
 from common.training.loop import fit
 from common.training.step import Step
-from common.training.tiny import build_tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 # Log-normal lengths in tokens: 48 % exceed 512 and the mean is 407 when the longer ones are cut there.

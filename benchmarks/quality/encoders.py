@@ -24,7 +24,7 @@ from benchmarks.options import new_parser
 from common.cli import UserError, exit_codes
 from common.files import read_json, write_json, write_text
 from common.metrics import wilson_interval
-from common.training.registry import MODELS, TFIDF
+from common.training.encoders.registry import MODELS, TFIDF
 
 RESULTS = Path(__file__).parents[1] / "results" / "encoders"
 PAGE = Path(__file__).parents[2] / "docs" / "encoders.md"

@@ -32,10 +32,10 @@ from common.interrupts import Interrupted
 from common.label_issues import labels as label_issues
 from common.label_issues.held_out import read_held_out
 from common.predictions import OOF, read_predictions
+from common.reading.tables import csv_writer, read_table
 from common.runs import RUNS_FOLDER
 from common.splitting.splits import split_validation
 from common.spreadsheets import guard, restore
-from common.tables import csv_writer, read_table
 
 FIRST = (12, 30)  # ranks at which the precision is told, besides the number of flipped labels
 

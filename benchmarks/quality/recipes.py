@@ -36,13 +36,13 @@ from common.metrics import cross_entropy
 from common.plots import COLOURS, new_figure, save_figure, styled
 from common.runs import environment
 from common.splitting.splits import assign_folds
-from common.training.devices import open_device
+from common.training.compute.devices import open_device
+from common.training.encoders.models import load_model
+from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_tokenizer
 from common.training.loop import fit
-from common.training.models import load_model
 from common.training.prediction import predict
-from common.training.sources import find_source
 from common.training.step import Step
-from common.training.tokenizer import load_tokenizer
 from common.training.tokens import encode
 
 DEFAULT = "default"

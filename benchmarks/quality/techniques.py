@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from transformers import DataCollatorForLanguageModeling
 
-from common.training.devices import open_device
-from common.training.models import head_parameters
+from common.training.compute.devices import open_device
+from common.training.encoders.models import head_parameters
+from common.training.encoders.pooling import encoder_layers
 from common.training.optimizer import learning_rate_factor
-from common.training.pooling import encoder_layers
 from common.training.prediction import predict
 from common.training.step import Step
 from common.training.tokens import Encoded, cover_with_windows, deal_batches

@@ -30,8 +30,8 @@ from benchmarks.options import new_parser
 from benchmarks.workload import markdown_table, plain_recipe
 from common.cli import number
 from common.files import write_json
-from common.training.devices import Device
-from common.training.pooling import add_mean_pooling, encoder_layers
+from common.training.compute.devices import Device
+from common.training.encoders.pooling import add_mean_pooling, encoder_layers
 from common.training.step import Step
 from common.training.tokens import Encoded
 
@@ -200,7 +200,7 @@ def _line():
 
 @dataclass(frozen=True)
 class Case:
-    """What is run: an architecture with `layers` layers, in a mode of common/training/forward.py."""
+    """What is run: an architecture with `layers` layers, in a mode of common/training/compute/forward.py."""
 
     architecture: str
     mode: str

@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 
-import common.training.forward
+import common.training.compute.forward
 import common.training.step
 from benchmarks.options import WORKLOAD, new_parser
 from benchmarks.workload import (
@@ -37,8 +37,8 @@ from benchmarks.workload import (
 from common.cli import UserError, exit_codes
 from common.files import write_json
 from common.plots import COLOURS, new_figure, save_figure, styled
-from common.training.devices import open_device
-from common.training.forward import choose_mode, compile_layers
+from common.training.compute.devices import open_device
+from common.training.compute.forward import choose_mode, compile_layers
 from common.training.loop import fit
 from common.training.step import Step
 from common.training.tokens import deal_batches
@@ -139,7 +139,7 @@ def measure(work, device, rung, batch_size):
         torch.set_float32_matmul_precision("high" if rung.tf32 else "highest")
     without = contextlib.ExitStack()
     if rung.whole_last_layer:
-        without.enter_context(mock.patch.object(common.training.forward, "_first_token_layer", _whole_layer))
+        without.enter_context(mock.patch.object(common.training.compute.forward, "_first_token_layer", _whole_layer))
     if not rung.word_dropout:
         without.enter_context(mock.patch.object(common.training.step, "use_word_dropout", lambda model: None))
     reset_peak_memory(device)
@@ -166,7 +166,7 @@ def make_step(rung, model, work, recipe, device):
 
 def _whole_layer(layer, hidden, batch, attend, segments):
     """In place of one query a text: the layer for all tokens, of which the first of each text is taken."""
-    forward = common.training.forward
+    forward = common.training.compute.forward
     whole = forward._layer(layer, hidden, attend, segments, forward._project, forward._finish)
     return whole.index_select(0, batch.starts[:-1])
 

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.options import new_parser
 from common.cli import exit_codes, number
 from common.predictions import Predictions, write_predictions
-from common.tables import csv_writer
+from common.reading.tables import csv_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = [f"Klasse {letter}" for letter in "ABCDEFGHI"]

@@ -3,12 +3,12 @@
     python -m benchmarks.speed.memory
     python -m benchmarks.speed.memory --check
 
-The estimate is that of `microbatch_budget` in common/training/memory.py, by which the loop chooses its microbatches
-on a GPU: 18 bytes a weight (float32 weight, gradient and two moments of AdamW: 16; its 16-bit copy: 2), and 60 bytes a
-token, layer and hidden unit for what the backward pass needs. Of these, 34 are counted in Korthikanti et al.
-2022 (Reducing Activation Recomputation in Large Transformer Models, section 4: 34 sbh, without attention scores, which
-fused attention never stores); the rest is for what autocast keeps in float32: norms, residual sums. In float32
-all double.
+The estimate is that of `microbatch_budget` in common/training/compute/memory.py, by which the loop chooses its
+microbatches on a GPU: 18 bytes a weight (float32 weight, gradient and two moments of AdamW: 16; its 16-bit copy: 2),
+and 60 bytes a token, layer and hidden unit for what the backward pass needs. Of these, 34 are counted in Korthikanti
+et al. 2022 (Reducing Activation Recomputation in Large Transformer Models, section 4: 34 sbh, without attention
+scores, which fused attention never stores); the rest is for what autocast keeps in float32: norms, residual sums. In
+float32 all double.
 `--check` trains a small BERT on the CPU with two budgets. The growth of the peak from one to the other, over the growth
 in tokens, is what a token takes; it must not exceed the estimate.
 """
@@ -36,11 +36,11 @@ from benchmarks.workload import (
 )
 from common.cli import exit_codes
 from common.files import write_json
-from common.training.configs import count_parameters
-from common.training.devices import Device, open_device
+from common.training.compute.devices import Device, open_device
+from common.training.compute.memory import ACTIVATION_BYTES, TRAINING_BYTES, microbatch_budget
+from common.training.encoders.configs import count_parameters
+from common.training.encoders.pooling import add_mean_pooling
 from common.training.loop import fit
-from common.training.memory import ACTIVATION_BYTES, TRAINING_BYTES, microbatch_budget
-from common.training.pooling import add_mean_pooling
 from common.training.step import Step
 from common.training.tokens import Encoded
 

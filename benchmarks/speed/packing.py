@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.options import new_parser
 from benchmarks.workload import Workload, synchronize
 from common.cli import exit_codes
-from common.training.devices import open_device
-from common.training.forward import choose_mode, compute_logits
-from common.training.memory import microbatch_budget
+from common.training.compute.devices import open_device
+from common.training.compute.forward import choose_mode, compute_logits
+from common.training.compute.memory import microbatch_budget
 from common.training.tokens import TokenStore, split_by_length
 
 ROUNDS = 2

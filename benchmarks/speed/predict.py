@@ -27,7 +27,7 @@ from benchmarks.workload import (
 )
 from common.cli import exit_codes
 from common.files import write_json
-from common.training.devices import open_device
+from common.training.compute.devices import open_device
 from common.training.prediction import predict
 from common.training.tokens import encode
 

@@ -32,9 +32,9 @@ from benchmarks.workload import (
 from common.cli import exit_codes, number
 from common.files import write_json
 from common.plots import COLOURS, new_figure, save_figure, styled
-from common.training.devices import close_device, open_device
+from common.training.compute.devices import close_device, open_device
+from common.training.compute.processes import gather
 from common.training.loop import fit
-from common.training.processes import gather
 from common.training.step import Step
 from common.training.tokens import Encoded, deal_batches
 

@@ -37,13 +37,13 @@ from common.classes import class_numbers
 from common.cli import exit_codes, number
 from common.data import load_dataset
 from common.splitting.splits import assign_folds
-from common.training.devices import open_device
+from common.training.compute.devices import open_device
+from common.training.encoders.models import load_model
+from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_tokenizer
 from common.training.loop import fit
-from common.training.models import load_model
 from common.training.prediction import predict
-from common.training.sources import find_source
 from common.training.step import Step
-from common.training.tokenizer import load_tokenizer
 from common.training.tokens import cut_heads, encode
 
 FOLDS = 5  # one of which validates

@@ -33,9 +33,9 @@ from benchmarks.workload import (
 )
 from common.cli import UserError, exit_codes
 from common.files import write_json
-from common.training.compiling import wants_compile
-from common.training.devices import open_device
-from common.training.forward import compile_layers
+from common.training.compute.compiling import wants_compile
+from common.training.compute.devices import open_device
+from common.training.compute.forward import compile_layers
 from common.training.loop import fit
 from common.training.step import Step
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from common.classes import class_numbers
 from common.files import whole_file
+from common.reading.tables import csv_writer
 from common.spreadsheets import guard
-from common.tables import csv_writer
 
 COLUMNS = (
     "rank",

@@ -15,7 +15,7 @@ from common.files import whole_file
 from common.predicting.texts import Texts
 from common.predictions import INPUT_PREFIX, PREFIX, SURENESS
 from common.reading.columns import fold
-from common.tables import csv_writer
+from common.reading.tables import csv_writer
 
 OURS = ("id", "label", "fold", SURENESS)  # what the columns of a prediction file are called
 

@@ -17,7 +17,7 @@ from common.files import sha256
 from common.reading.chunks import open_chunks
 from common.reading.columns import find_text_columns, show_names
 from common.reading.sources import find_part
-from common.tables import check_ids
+from common.reading.tables import check_ids
 
 CHUNK = 1024  # rows between two savings: a second on a GPU, a minute or two on a CPU
 

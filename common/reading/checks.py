@@ -8,7 +8,7 @@ import pandas as pd
 
 from common.cli import UserError, note
 from common.reading.columns import show_names
-from common.tables import check_ids
+from common.reading.tables import check_ids
 
 SHOWN = 5  # rows or labels that a message names
 

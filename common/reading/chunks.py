@@ -15,7 +15,7 @@ from common.reading.columns import split_names
 from common.reading.dialect import OFTEN_UNQUOTED, find_delimiter
 from common.reading.formats import FORMATS
 from common.reading.rows import Rows, fits, is_skipped
-from common.tables import build_table, read_table
+from common.reading.tables import build_table, read_table
 
 WHOLE = 8 * 2**20  # bytes: a smaller file is read as a whole, ten times its size in memory
 HEAD = 2**20  # bytes of a larger one that decide on its delimiter

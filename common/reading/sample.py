@@ -7,7 +7,7 @@ import pandas as pd
 
 from common.cli import UserError, note
 from common.reading.columns import find_column, fold, show_names
-from common.tables import check_ids, read_table
+from common.reading.tables import check_ids, read_table
 
 PREFIX = "prob_"
 

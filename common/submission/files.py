@@ -13,7 +13,7 @@ from common.files import sha256, whole_file, write_json
 from common.predictions import SURENESS
 from common.reading.columns import find_column, fold, show_names
 from common.reading.sample import Sample
-from common.tables import check_ids, csv_writer, read_table
+from common.reading.tables import check_ids, csv_writer, read_table
 
 HEADER = ["id", "label"]  # where no sample_submission.csv says otherwise
 FALSE_ALARMS = 0.01  # how often a submission without any shift may be warned about

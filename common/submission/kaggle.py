@@ -11,7 +11,7 @@ import numpy as np
 from common.cli import UserError
 from common.data import DATA_FOLDER, Dataset
 from common.reading.sources import SAMPLE
-from common.tables import read_table
+from common.reading.tables import read_table
 
 COMPETITION = "lnu-deep-learn-2-text-classification-2025"
 TOKEN_HINT = (

@@ -19,9 +19,9 @@ from common.predictions import (
     read_predictions,
 )
 from common.reading.columns import find_column
+from common.reading.tables import read_table
 from common.runs import check_run
 from common.submission.files import read_submission
-from common.tables import read_table
 
 
 @dataclass(frozen=True)

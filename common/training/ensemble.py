@@ -13,7 +13,6 @@ from common.cli import wrap
 from common.data import Dataset
 from common.files import read_json, write_json
 from common.metrics import score_probabilities
-from common.plots import draw_ensemble_curve, draw_learning_curves
 from common.predictions import (
     EXCLUDED,
     OOF,
@@ -26,8 +25,9 @@ from common.predictions import (
 )
 from common.runs import environment, read_metrics, run_name
 from common.splitting.splits import assign_folds
+from common.training.encoders.registry import TFIDF
 from common.training.inputs import Inputs, fold_part, validation_part
-from common.training.registry import TFIDF
+from common.training.plots import draw_ensemble_curve, draw_learning_curves
 from common.training.rows import choose_rows, thin
 from common.training.summary import score_lines
 from common.training.teacher import Teacher, choose_teachers

@@ -10,13 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from common.data import Dataset
 from common.hub import pin_commit
-from common.training.configs import describe_source
+from common.training.encoders.configs import describe_source
+from common.training.encoders.registry import TFIDF
+from common.training.encoders.sources import Source, find_source
+from common.training.encoders.tokenizer import load_tokenizer
 from common.training.recipe import Recipe, TfidfRecipe, resolve_recipe, tfidf_recipe
-from common.training.registry import TFIDF
 from common.training.rows import load_task
-from common.training.sources import Source, find_source
 from common.training.teacher import Teacher, find_teachers, identify_teacher
-from common.training.tokenizer import load_tokenizer
 from common.training.tokens import Encoded, encode
 
 

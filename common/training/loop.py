@@ -14,8 +14,8 @@ import numpy as np
 from common.cli import UserError
 from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
+from common.training.compute.processes import agree, copy_from_main, gather
 from common.training.optimizer import learning_rate_factor
-from common.training.processes import agree, copy_from_main, gather
 from common.training.progress import progress_bar
 from common.training.step import Step
 from common.training.tokens import deal_batches

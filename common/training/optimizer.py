@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from common.training.models import head_parameters
+from common.training.encoders.models import head_parameters
 from common.training.recipe import Recipe
 
 

@@ -6,10 +6,10 @@ from transformers import PreTrainedModel
 
 from common.cli import UserError
 from common.saved.settings import Settings
-from common.training.devices import Device
-from common.training.forward import choose_mode, compute_logits
-from common.training.memory import free_cached_memory, is_out_of_memory, microbatch_budget
-from common.training.processes import sum_over_processes
+from common.training.compute.devices import Device
+from common.training.compute.forward import choose_mode, compute_logits
+from common.training.compute.memory import free_cached_memory, is_out_of_memory, microbatch_budget
+from common.training.compute.processes import sum_over_processes
 from common.training.progress import progress_bar
 from common.training.recipe import Recipe
 from common.training.tokens import Encoded, TokenStore, cover_with_windows, cut_heads, split_by_length

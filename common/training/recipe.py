@@ -4,8 +4,8 @@ from argparse import Namespace
 from dataclasses import dataclass, fields
 
 from common.cli import UserError
-from common.training.architectures import can_pool_by_mean
-from common.training.registry import MODELS
+from common.training.encoders.architectures import can_pool_by_mean
+from common.training.encoders.registry import MODELS
 
 # By number of weights. The first row is `tiny`, from scratch, where the head is as new as the rest. The larger ones
 # follow the literature until they can be measured here (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 2 to 4 epochs,

@@ -16,22 +16,22 @@ from transformers import PreTrainedModel
 from common.classes import most_probable
 from common.files import replace, share, write_json, writing
 from common.metrics import score_probabilities
-from common.plots import draw_learning_curves
 from common.predictions import EXCLUDED, TEST, VALID, Predictions, write_predictions
 from common.runs import append_metrics, cut_metrics, environment, read_metrics
 from common.saved.card import describe_model
-from common.training.compiling import wants_compile
-from common.training.devices import Device
-from common.training.forward import compile_layers
+from common.training.compute.compiling import wants_compile
+from common.training.compute.devices import Device
+from common.training.compute.forward import compile_layers
+from common.training.encoders.models import load_model, unshared_weights
+from common.training.encoders.trial import try_model
 from common.training.inputs import Inputs, fold_part
 from common.training.loop import fit
-from common.training.models import load_model, unshared_weights
+from common.training.plots import draw_learning_curves
 from common.training.prediction import predict
 from common.training.recipe import check_keep
 from common.training.step import Step
 from common.training.teacher import Lesson, mix_labels
 from common.training.tokens import Encoded, encode
-from common.training.trial import try_model
 
 STUCK_SHARE, STUCK_EXCESS = 0.95, 0.25  # of validation rows predicted as one class; above that class' own share
 

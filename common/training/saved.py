@@ -9,11 +9,11 @@ from transformers import AutoTokenizer
 
 from common.cli import UserError
 from common.saved.settings import Settings, read_settings
-from common.training.configs import load_config, load_part
-from common.training.devices import Device
-from common.training.models import head_parameters, load_model
+from common.training.compute.devices import Device
+from common.training.encoders.configs import load_config, load_part
+from common.training.encoders.models import head_parameters, load_model
+from common.training.encoders.sources import find_source
 from common.training.prediction import predict
-from common.training.sources import find_source
 from common.training.tokens import encode
 
 

@@ -14,12 +14,12 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from common.cli import UserError
-from common.training.devices import Device
-from common.training.dropout import use_word_dropout
-from common.training.forward import choose_mode, compute_logits
-from common.training.memory import free_cached_memory, is_out_of_memory, microbatch_budget
+from common.training.compute.devices import Device
+from common.training.compute.dropout import use_word_dropout
+from common.training.compute.forward import choose_mode, compute_logits
+from common.training.compute.memory import free_cached_memory, is_out_of_memory, microbatch_budget
+from common.training.compute.processes import GradientExchange, sum_over_processes
 from common.training.optimizer import class_weights, make_optimizer
-from common.training.processes import GradientExchange, sum_over_processes
 from common.training.recipe import Recipe
 from common.training.tokens import Encoded, TokenStore, cut_heads, draw_windows, split_by_length
 

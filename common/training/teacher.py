@@ -17,8 +17,8 @@ from common.data import Dataset
 from common.files import read_json
 from common.files import sha256 as file_sha256
 from common.predictions import TEST, VALID, Predictions, align, mean_probabilities, read_predictions
+from common.reading.tables import read_table
 from common.runs import check_run
-from common.tables import read_table
 
 UNLABELLED = "unlabelled.csv"  # in the dataset's folder; where it is not there, test.csv serves
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.training.attention import Packed
+from common.training.compute.attention import Packed
 from common.training.progress import progress_bar
 
 CHUNK = 512  # texts tokenized at a time: enough for the tokenizer's threads, small enough for a moving bar

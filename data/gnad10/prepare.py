@@ -18,7 +18,7 @@ from argparse import BooleanOptionalAction
 from common.cli import Parser, UserError, exit_codes
 from common.files import whole_file
 from common.reading.sources import fetch_from_hub
-from common.tables import csv_writer, read_headerless
+from common.reading.tables import csv_writer, read_headerless
 
 FOLDER = Path(__file__).resolve().parent
 HUB_ID = "community-datasets/gnad10"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-import common.training.forward
+import common.training.compute.forward
 from benchmarks.quality import techniques
 from benchmarks.speed import ladder, memory, rivals, scaling, time_to_accuracy
 from benchmarks.speed import train as train_speed
@@ -26,8 +26,8 @@ from benchmarks.workload import (
     record_path,
     reset_peak_memory,
 )
-from common.training.configs import count_parameters
-from common.training.devices import Device
+from common.training.compute.devices import Device
+from common.training.encoders.configs import count_parameters
 from common.training.loop import fit
 from common.training.tokens import Encoded, TokenStore
 from tests.conftest import CLASSES
@@ -208,9 +208,9 @@ def test_the_whole_last_layer_gives_what_one_query_a_text_gives(work):
     batch = TokenStore(work.encoded, CPU.device).gather(np.arange(5))
     layer, hidden = model.bert.encoder.layer[-1], torch.randn(len(batch.ids), model.config.hidden_size)
     for mode in ("packed", "rectangle"):
-        attend, segments = common.training.forward.choose_attention(batch, mode, hidden.dtype)
+        attend, segments = common.training.compute.forward.choose_attention(batch, mode, hidden.dtype)
         whole = ladder._whole_layer(layer, hidden, batch, attend, segments)
-        first = common.training.forward._first_token_layer(layer, hidden, batch, attend, segments)
+        first = common.training.compute.forward._first_token_layer(layer, hidden, batch, attend, segments)
         torch.testing.assert_close(whole, first, rtol=1e-4, atol=1e-5)
 
 

@@ -11,9 +11,9 @@ from transformers import (
 )
 
 from benchmarks.workload import peak_memory, plain_recipe, reset_peak_memory
-from common.training.devices import open_device
-from common.training.forward import compile_layers
-from common.training.memory import ACTIVATION_BYTES
+from common.training.compute.devices import open_device
+from common.training.compute.forward import compile_layers
+from common.training.compute.memory import ACTIVATION_BYTES
 from common.training.step import Step
 from common.training.tokens import Encoded
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 LATE = (
-    "common.training.devices",
+    "common.training.compute.devices",
     "common.training.ensemble",
     "common.training.run",
     "common.training.inputs",

@@ -21,7 +21,7 @@ import find_label_issues
 import train
 import train_ensemble
 from common.runs import open_run, read_metrics, release_folders
-from common.training.tiny import build_tiny_tokenizer
+from common.training.encoders.tiny import build_tiny_tokenizer
 from tests.conftest import write_csv
 from tests.training.test_train import FILES, QUICK, ROOT, files, refused
 from tests.training.test_train_ensemble import OWN, member_files

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.cli import UserError
 from common.reading import chunks
-from common.tables import read_table
+from common.reading.tables import read_table
 from tests.conftest import write_csv
 
 CELLS = st.text(st.sampled_from("aä ;,\"'\n\r\t|=ſ\u0308"), max_size=8)

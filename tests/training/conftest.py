@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from common.training.tiny import build_tiny_tokenizer
+from common.training.encoders.tiny import build_tiny_tokenizer
 from tests.training.encoder_folders import SIZES, TEXTS
 
 

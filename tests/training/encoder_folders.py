@@ -2,9 +2,9 @@
 
 import json
 
-from common.training.models import load_model
-from common.training.sources import find_source
-from common.training.tokenizer import load_tokenizer
+from common.training.encoders.models import load_model
+from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_tokenizer
 
 TEXTS = ["Der Sturm auf der Straße war für alle stark.", "Für Öl und Ärger sorgt der Übermut der Fußballer."] * 3
 CLASSES = ["Kultur", "Sport"]

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+import common.training.compute.processes
 import common.training.loop
-import common.training.processes
 from common.cli import UserError
 from common.interrupts import Interrupted
 from common.training.checkpoints import load_checkpoint
-from common.training.devices import Device, close_device, open_device
+from common.training.compute.devices import Device, close_device, open_device
+from common.training.compute.processes import enter_run
 from common.training.loop import fit
-from common.training.processes import enter_run
 from common.training.recipe import Recipe
 from common.training.step import Step
 from common.training.tokens import Encoded
@@ -44,7 +44,7 @@ def make_step(device, **changes):
     lengths = draw.integers(3, 20, 48)
     texts = Encoded(draw.integers(5, 50, lengths.sum()).astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]))
     labels = draw.integers(0, 2, 48)
-    with mock.patch.object(common.training.processes, "BUCKET_BYTES", 2000):
+    with mock.patch.object(common.training.compute.processes, "BUCKET_BYTES", 2000):
         recipe = Recipe(**vars(RECIPE) | changes)
         return Step(BertForSequenceClassification(config), texts, labels, recipe, 0, device, 40, lambda line: None)
 
@@ -125,7 +125,7 @@ def signal_to_one(device, folder):
 
 def other_folder(device, folder):
     """What is said where process 1 does not see the run folder of process 0."""
-    with mock.patch.object(common.training.processes, "SEEN_WITHIN", 0.2):
+    with mock.patch.object(common.training.compute.processes, "SEEN_WITHIN", 0.2):
         try:
             return enter_run(device, folder / f"disk{device.rank}", {"script": "train.py"})
         except UserError as error:

@@ -3,7 +3,7 @@
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
-from common.training.tiny import build_tiny_tokenizer
+from common.training.encoders.tiny import build_tiny_tokenizer
 
 MOST_PARAMETERS = 20_000_000
 TEXTS = [

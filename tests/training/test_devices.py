@@ -9,23 +9,23 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-import common.training.devices
+import common.training.compute.devices
 from common.cli import UserError
 from common.data import load_dataset
-from common.training import compiling
-from common.training.configs import count_parameters
-from common.training.devices import Device, open_device
-from common.training.memory import is_out_of_memory, microbatch_budget
-from common.training.models import load_model
+from common.training.compute import compiling
+from common.training.compute.devices import Device, open_device
+from common.training.compute.memory import is_out_of_memory, microbatch_budget
+from common.training.encoders.configs import count_parameters
+from common.training.encoders.models import load_model
+from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_tokenizer
 from common.training.prediction import predict
-from common.training.sources import find_source
-from common.training.tokenizer import load_tokenizer
 from common.training.tokens import encode
 
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
 def test_a_cpu_trains_in_bf16_where_it_is_native(monkeypatch, able, expected):
-    monkeypatch.setattr(common.training.devices, "_cpu_has_bf16", lambda: able)
+    monkeypatch.setattr(common.training.compute.devices, "_cpu_has_bf16", lambda: able)
     assert open_device("cpu", "auto", distributed=False).precision == expected
     for given in ("fp32", "bf16"):
         assert open_device("cpu", given, distributed=False).precision == given
@@ -34,7 +34,7 @@ def test_a_cpu_trains_in_bf16_where_it_is_native(monkeypatch, able, expected):
 @pytest.mark.skipif(platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="no list of flags")
 def test_native_bf16_is_what_the_system_lists():
     flags = set(Path("/proc/cpuinfo").read_text().split())
-    assert common.training.devices._cpu_has_bf16() == bool({"avx512_bf16", "amx_tile"} & flags)
+    assert common.training.compute.devices._cpu_has_bf16() == bool({"avx512_bf16", "amx_tile"} & flags)
 
 
 def test_a_cpu_predicts_in_float32(small_data):

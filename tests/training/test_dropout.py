@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.training.dropout import WordDropout, drop, use_word_dropout
+from common.training.compute.dropout import WordDropout, drop, use_word_dropout
 
 
 @given(st.lists(st.integers(0, 5), max_size=3), st.floats(0, 0.9), st.sampled_from([torch.float32, torch.bfloat16]))

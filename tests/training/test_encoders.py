@@ -6,15 +6,15 @@ from transformers import pipeline
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from common.cli import UserError
-from common.training.architectures import BERT_LIKE, can_pool_by_mean
-from common.training.devices import Device
-from common.training.forward import choose_mode, compute_logits
-from common.training.models import load_model
+from common.training.compute.devices import Device
+from common.training.compute.forward import choose_mode, compute_logits
+from common.training.encoders.architectures import BERT_LIKE, can_pool_by_mean
+from common.training.encoders.models import load_model
+from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_tokenizer
+from common.training.encoders.trial import try_model
 from common.training.run import _save_model
-from common.training.sources import find_source
-from common.training.tokenizer import load_tokenizer
 from common.training.tokens import TokenStore, encode
-from common.training.trial import try_model
 from tests.training.small_encoders import TEXTS, save_small_encoder
 
 CPU = Device(torch.device("cpu"), "fp32")

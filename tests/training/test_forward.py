@@ -22,10 +22,10 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-import common.training.forward
-from common.training.devices import Device
-from common.training.forward import choose_mode, compile_layers, compute_logits
-from common.training.pooling import add_mean_pooling
+import common.training.compute.forward
+from common.training.compute.devices import Device
+from common.training.compute.forward import choose_mode, compile_layers, compute_logits
+from common.training.encoders.pooling import add_mean_pooling
 from common.training.tokens import Encoded, TokenStore, deal_batches, split_by_length
 
 CPU = Device(torch.device("cpu"), "fp32")
@@ -188,7 +188,7 @@ def test_the_variable_length_operator(kernel, pooling):
     ("hidden", "heads", "expected"), [(64, 8, "varlen"), (24, 2, "rectangle"), (528, 2, "rectangle")]
 )
 def test_heads_that_the_kernel_lacks_take_the_rectangle(monkeypatch, hidden, heads, expected):
-    monkeypatch.setattr(common.training.forward, "has_varlen_kernel", lambda device: True)
+    monkeypatch.setattr(common.training.compute.forward, "has_varlen_kernel", lambda device: True)
     sizes = SIZES | {"hidden_size": hidden, "num_attention_heads": heads, "num_hidden_layers": 1}
     model = BertForSequenceClassification(BertConfig(attention_probs_dropout_prob=0.0, **sizes))
     gpu = Device(torch.device("cuda"), "bf16")

@@ -17,16 +17,16 @@ from common.cli import UserError
 from common.data import load_dataset
 from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint
-from common.training.devices import Device
-from common.training.forward import compile_layers
+from common.training.compute.devices import Device
+from common.training.compute.forward import compile_layers
+from common.training.encoders.models import load_model
+from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_tokenizer
 from common.training.loop import fit
-from common.training.models import load_model
 from common.training.optimizer import class_weights, learning_rate_factor, make_optimizer
 from common.training.prediction import predict
 from common.training.recipe import Recipe
-from common.training.sources import find_source
 from common.training.step import Step
-from common.training.tokenizer import load_tokenizer
 from common.training.tokens import Encoded, encode
 
 CPU = Device(torch.device("cpu"), "fp32")

@@ -17,12 +17,12 @@ from transformers import (
 )
 
 from common.cli import UserError
-from common.training.configs import describe_source
-from common.training.models import head_parameters, unshared_weights
-from common.training.registry import MODELS
+from common.training.encoders.configs import describe_source
+from common.training.encoders.models import head_parameters, unshared_weights
+from common.training.encoders.registry import MODELS
+from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_tokenizer
 from common.training.run import _stuck_line
-from common.training.sources import find_source
-from common.training.tokenizer import load_tokenizer
 from tests.training.encoder_folders import SIZES, TEXTS, load
 
 

@@ -12,7 +12,7 @@ from transformers import pipeline
 
 from common.data import load_dataset
 from common.predictions import read_predictions
-from common.training.registry import MODELS
+from common.training.encoders.registry import MODELS
 from tests.fake_hub import commit, serve
 from tests.hub_layouts import LAYOUTS, save_layout
 from tests.test_hub import CALLS

@@ -14,7 +14,7 @@ from common.cli import UserError
 from common.data import load_dataset
 from common.predictions import read_predictions
 from common.tfidf.run import predict_tfidf
-from common.training.devices import open_device
+from common.training.compute.devices import open_device
 from common.training.optimizer import class_weights
 from common.training.saved import predict_texts
 from common.training.teacher import choose_teachers, find_teachers, mix_labels, prepare_lesson

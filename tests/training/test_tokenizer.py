@@ -16,10 +16,10 @@ from transformers import (
 )
 
 from common.cli import UserError
-from common.training.configs import max_positions
-from common.training.sources import find_source
-from common.training.tiny import build_tiny_tokenizer
-from common.training.tokenizer import load_tokenizer, tokenizer_warnings
+from common.training.encoders.configs import max_positions
+from common.training.encoders.sources import find_source
+from common.training.encoders.tiny import build_tiny_tokenizer
+from common.training.encoders.tokenizer import load_tokenizer, tokenizer_warnings
 from tests.training.encoder_folders import SIZES, TEXTS, edit_json, load
 
 

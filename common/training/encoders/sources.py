@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import UserError
-from common.training.registry import MODELS, TFIDF
+from common.training.encoders.registry import MODELS, TFIDF
 
 PEFT_ADAPTER = (
     "holds a PEFT adapter, not an encoder; merge it first: load it with peft, call merge_and_unload(), and save that "

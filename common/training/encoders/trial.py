@@ -4,9 +4,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.cli import UserError
-from common.training.architectures import BERT_LIKE
-from common.training.devices import Device
-from common.training.forward import choose_mode, compute_logits
+from common.training.compute.devices import Device
+from common.training.compute.forward import choose_mode, compute_logits
+from common.training.encoders.architectures import BERT_LIKE
 from common.training.tokens import TokenStore, encode
 
 TRIAL_TEXTS = ("Der Ball ist rund.", "Ja.")

@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
-from common.training.architectures import PADDING_MATTERS, POSITIONS_AFTER_PADDING
-from common.training.attention import Packed, choose_attention, find_runs, has_varlen_kernel
-from common.training.pooling import encoder_layers
+from common.training.compute.attention import Packed, choose_attention, find_runs, has_varlen_kernel
+from common.training.encoders.architectures import PADDING_MATTERS, POSITIONS_AFTER_PADDING
+from common.training.encoders.pooling import encoder_layers
 
 
 def choose_mode(model, device) -> str:
@@ -108,7 +108,7 @@ def _finish(layer, context, hidden):
 
 
 def _mean_pooling_layer(layer, hidden, batch):
-    """The pooling layer (common/training/pooling.py) without its constant matrices: [tokens, h] -> [texts, h]."""
+    """The pooling layer (encoders/pooling.py) without its constant matrices: [tokens, h] -> [texts, h]."""
     total = torch.zeros(len(batch.lengths), hidden.shape[1], device=hidden.device)
     mean = total.index_add(0, batch.owner, hidden.float()) / batch.starts.diff()[:, None]
     first = hidden.index_select(0, batch.starts[:-1])

@@ -15,8 +15,8 @@ from transformers.utils import cached_file
 from common.cli import UserError
 from common.files import sha256
 from common.hub import explain_fetch
-from common.training.architectures import POSITIONS_AFTER_PADDING
-from common.training.sources import PEFT_ADAPTER, Source, weight_files
+from common.training.encoders.architectures import POSITIONS_AFTER_PADDING
+from common.training.encoders.sources import PEFT_ADAPTER, Source, weight_files
 
 MOST_LAYERS = 1000  # a configuration with more is damaged or hostile
 UNLIMITED = 2**20  # positions, where a configuration names no maximum

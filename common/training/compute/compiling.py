@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from common.cli import UserError
-from common.training.devices import Device
+from common.training.compute.devices import Device
 
 # Less training than this ends before compiling has earned back the half minute to minute that it takes. An estimate:
 # not measured on a GPU.

@@ -5,11 +5,11 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from common.cli import UserError
-from common.training.architectures import ATTENTION_DROPOUT_NAMES, DROPOUT_NAMES, POOLED_BY_CONFIG
-from common.training.configs import load_config, load_part, set_padding
-from common.training.pooling import add_mean_pooling, freeze_pooling_layer
-from common.training.sources import Source
-from common.training.tiny import build_tiny_model
+from common.training.encoders.architectures import ATTENTION_DROPOUT_NAMES, DROPOUT_NAMES, POOLED_BY_CONFIG
+from common.training.encoders.configs import load_config, load_part, set_padding
+from common.training.encoders.pooling import add_mean_pooling, freeze_pooling_layer
+from common.training.encoders.sources import Source
+from common.training.encoders.tiny import build_tiny_model
 
 
 def load_model(

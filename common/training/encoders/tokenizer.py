@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 from transformers import TOKENIZER_MAPPING, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from common.cli import UserError
-from common.training.architectures import BERT_LIKE
-from common.training.configs import explain, find_file, load_config, load_part, max_positions, set_padding
-from common.training.sources import Source
-from common.training.tiny import build_tiny_tokenizer
+from common.training.encoders.architectures import BERT_LIKE
+from common.training.encoders.configs import explain, find_file, load_config, load_part, max_positions, set_padding
+from common.training.encoders.sources import Source
+from common.training.encoders.tiny import build_tiny_tokenizer
 
 # A tokenizer is measured on so many training texts, evenly spaced, and the first characters of each: whole articles
 # would take a quarter of the time that tokenizing all of them takes.

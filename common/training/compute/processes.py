@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from common.cli import UserError
 from common.runs import open_run
-from common.training.devices import Device
+from common.training.compute.devices import Device
 
 SEEN_WITHIN = 30  # seconds: a network disk shows new files late
 BUCKET_BYTES = 25 * 2**20  # as in DistributedDataParallel: large enough for the network, small enough to begin early
@@ -70,7 +70,7 @@ class GradientExchange:
 
     Gradients arrive from the last layer to the first. As soon as those of a bucket are there, their sum is asked for;
     all processes ask in the same order. DistributedDataParallel does the same for a module's forward(), which this
-    project does not call (see common/training/forward.py).
+    project does not call (see common/training/compute/forward.py).
     """
 
     def __init__(self, parameters: list[torch.nn.Parameter]):

@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedModel
 
 from common.cli import UserError
-from common.training.architectures import BERT_LIKE
+from common.training.encoders.architectures import BERT_LIKE
 
 POOLING_GAIN = 64.0  # the pooling layer's first-token share is 1/64: small, and the sum stays in float16's range
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TFIDF = "tfidf"  # a model without a neural network: common/tfidf
-STARTER_FOLDER = Path(__file__).resolve().parents[2] / "models" / "starter"
+STARTER_FOLDER = Path(__file__).resolve().parents[3] / "models" / "starter"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
-from common.training.devices import Device
+from common.training.compute.devices import Device
 
 CPU_MICROBATCH_TOKENS = 2048
 MOST_MICROBATCH_TOKENS = 32768  # beyond this an H100 gains nothing
