@@ -19,8 +19,9 @@ from common.reading.checks import (
 )
 from common.reading.columns import fold, show_names, split_names
 from common.reading.encoding import check_encoding
+from common.reading.parts import SPLITS, find_parts
 from common.reading.sample import Sample, adopt_sample_ids, check_sample_ids, read_sample
-from common.reading.sources import HUB_ID, SPLITS, Source, file_source, find_part, folder_source, hub_source
+from common.reading.sources import HUB_ID, Source, file_source, folder_source, hub_source
 from common.reading.tables import build_table, check_ids, read_table
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -152,7 +153,7 @@ def load_run_dataset(folder: Path) -> Dataset:
     if not isinstance(data, dict) or "folder" not in data:
         raise UserError(f"{folder / 'config.json'} names no dataset; name it with --data")
     place = data["folder"]
-    there = Path(place).is_file() or find_part(Path(place), "train") or HUB_ID.fullmatch(place)
+    there = Path(place).is_file() or "train" in find_parts(Path(place)) or HUB_ID.fullmatch(place)
     if not there and data.get("name") not in DATASETS:  # a short name's folder is known, wherever the run was trained
         raise UserError(f"run {folder}: its dataset {place} is not there; name it with --data")
     options = {key: data[key] for key in ("text_column", "label_column", "id_column") if data.get(key)}
@@ -196,7 +197,7 @@ def find_folder(name_or_folder: str | Path) -> Path:
     """The folder of a short name (fetched or refused with the command that fills it) or of a path."""
     name = str(name_or_folder)
     folder = DATA_FOLDER / name if name in DATASETS else Path(name)
-    if find_part(folder, "train"):
+    if "train" in find_parts(folder):
         return folder
     if name == "gnad10":
         prepare_module("gnad10").fetch(folder)

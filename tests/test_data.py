@@ -437,3 +437,60 @@ def test_padded_tables_in_any_dialect(tmp_path_factory, rows, names, padding, de
     filled = [row for row in rows if row[1].strip() and row[2].strip()]
     assert frame[["id", "text"]].to_numpy().tolist() == [list(row[:2]) for row in filled]
     assert frame["label"].tolist() == [row[2].strip() for row in filled]
+
+
+# Kaggle's inputs: other names, folders below
+
+
+def write(path, content):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(content, encoding="utf-8")
+
+
+def test_other_file_names_are_found_and_told(folder, notes):
+    write("input/Train_Data.csv", TRAIN)
+    write("input/dev.csv", "text,label\nEin Spiel,Web\n")
+    write("input/test_set.csv", "id,text\nt1,Ein Tor\n")
+    write("input/test_labels.csv", "id,label\nt1,Web\n")  # no test rows
+    write("input/sampleSubmission.csv", "id,label\nt1,Web\n")
+    dataset = load_dataset("input")
+    assert [len(frame) for frame in (dataset.train, dataset.valid, dataset.test)] == [3, 1, 1]
+    assert dataset.sample.ids == ["t1"]
+    assert set(dataset.fingerprint) == {"Train_Data.csv", "dev.csv", "test_set.csv", "sampleSubmission.csv"}
+    said = notes()
+    assert "input/Train_Data.csv is taken as train.csv of input" in said and "input/dev.csv is taken as" in said
+
+
+@pytest.mark.parametrize("places", [("deep/er", "deep/er"), ("train", "test"), ("train.csv", "test.csv")])
+def test_files_in_folders_below(folder, notes, places):
+    write(f"competition/{places[0]}/train.csv", TRAIN)
+    write(f"competition/{places[1]}/test.csv", "id,text\nt1,Ein Tor\n")
+    dataset = load_dataset("competition")
+    assert (dataset.name, dataset.location) == ("competition", str(Path("competition").resolve()))
+    assert dataset.places["train"] == str(Path("competition", places[0], "train.csv"))
+    assert len(dataset.test) == 1
+    assert f"{places[0]}/train.csv is taken as train.csv of competition" in notes()
+    assert load_dataset(dataset.location).fingerprint == dataset.fingerprint  # a run finds it again
+
+
+def test_the_folders_own_files_win(folder, notes):
+    make(test="id,text\nt1,Ein Tor\n", training=TRAIN)
+    write("news/below/train.csv", TRAIN)
+    write("news/below/test.csv", "id,text\nt2,Ein Tor\n")
+    assert list(load_dataset("news").test["id"]) == ["t1"]
+    assert "is taken as" not in notes()
+
+
+def test_two_files_that_may_be_meant_are_refused(folder):
+    for name in ("a", "b"):
+        write(f"all/{name}/train.csv", TRAIN)
+    assert refusal("all") == ("all has no train.csv, but several folders below it have: all/a, all/b; name one of them")
+    write("two/Train.csv", TRAIN)
+    write("two/training.csv", TRAIN)
+    assert refusal("two") == "two has Train.csv and training.csv; rename the one that is meant to train.csv"
+    write("c/x/train.csv", TRAIN)
+    write("c/y/test.csv", "text\na\n")
+    write("c/z/test.csv", "text\nb\n")
+    assert refusal("c") == "c: c/y/test.csv and c/z/test.csv may both be meant; name the folder of one"
+    write("far/1/2/3/4/5/train.csv", TRAIN)
+    assert refusal("far") == "far has no train.csv"

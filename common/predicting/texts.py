@@ -16,7 +16,7 @@ from common.data import DATASETS, find_folder
 from common.files import sha256
 from common.reading.chunks import open_chunks
 from common.reading.columns import find_text_columns, show_names
-from common.reading.sources import find_part
+from common.reading.parts import find_parts
 from common.reading.tables import check_ids
 
 CHUNK = 1024  # rows between two savings: a second on a GPU, a minute or two on a CPU
@@ -59,7 +59,7 @@ def find_input(argument: str) -> Path:
         return path
     if path.is_dir() or argument in DATASETS:
         folder = path if path.is_dir() else find_folder(argument)
-        found = find_part(folder, "test")
+        found = find_parts(folder, "test").get("test")
         if not found:
             raise UserError(f"{folder} has no test.csv; name the file with the new texts")
         return found

@@ -8,14 +8,11 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.files import sha256
-from common.reading.formats import FORMATS, rows_of_frame
+from common.reading.formats import rows_of_frame
+from common.reading.parts import SAMPLE, SPLIT_NAMES, SPLITS, find_parts
 from common.reading.rows import Rows
 
-SPLITS = ("train", "valid", "test")
-SUFFIXES = (".csv", ".tsv", ".txt", *FORMATS)  # the first that is there is taken
-SAMPLE = "sample_submission.csv"
 HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
-HUB_SPLITS = {"train": ("train",), "valid": ("validation", "valid", "dev", "val"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -31,24 +28,18 @@ class Source:
     fingerprint: dict[str, str]  # file -> sha256
 
 
-def find_part(folder: Path, split: str) -> Path | None:
-    """The file of a split in a dataset's folder."""
-    return next((path for suffix in SUFFIXES if (path := folder / f"{split}{suffix}").is_file()), None)
-
-
 def folder_source(folder: Path) -> Source:
     """A folder with train.csv and perhaps valid.csv, test.csv, sample_submission.csv; or other formats."""
-    parts = {split: path for split in SPLITS if (path := find_part(folder, split))}
-    sample = folder / SAMPLE if (folder / SAMPLE).exists() else None
-    files = [*parts.values(), *([sample] if sample else [])]
+    files = find_parts(folder)
+    parts = {split: path for split, path in files.items() if split in SPLITS}
     return Source(
         name=folder.resolve().name,  # also of `--data .`
         location=str(folder.resolve()),
         folder=folder,
         parts=parts,
         places={split: str(path) for split, path in parts.items()},
-        sample=sample,
-        fingerprint={path.name: sha256(path) for path in files},
+        sample=files.get(SAMPLE),
+        fingerprint={path.name: sha256(path) for path in files.values()},
     )
 
 
@@ -64,7 +55,7 @@ def hub_source(name: str, wanted: list[str]) -> Source:
     identity = HUB_ID.fullmatch(name)
     found = fetch_from_hub(identity["repository"], identity["config"])
     parts, places, fingerprint = {}, {}, {}
-    for split, names in HUB_SPLITS.items():
+    for split, names in SPLIT_NAMES.items():
         there = next((each for each in names if each in found), None)
         if there:
             places[split] = f"{name}, split {there}"

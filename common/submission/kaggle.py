@@ -10,7 +10,7 @@ import numpy as np
 
 from common.cli import UserError
 from common.data import DATA_FOLDER, Dataset
-from common.reading.sources import SAMPLE
+from common.reading.parts import SAMPLE
 from common.reading.tables import read_table
 
 COMPETITION = "lnu-deep-learn-2-text-classification-2025"

@@ -4,7 +4,8 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import UserError
+from common.cli import UserError, note
+from common.reading.folders import folders_below
 from common.training.encoders.registry import MODELS, TFIDF
 
 PEFT_ADAPTER = (
@@ -38,8 +39,7 @@ def find_source(name: str) -> Source:
         return Source(name, MODELS[name].hub_id, MODELS[name].revision)
     path = Path(name)
     if name and path.is_dir():
-        _check_folder(path)
-        return Source(path.resolve().name, str(path))
+        return Source(path.resolve().name, str(_find_model(path)))
     known = [*MODELS, *BUILT]
     if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
         near = difflib.get_close_matches(name.lower(), known, n=1)
@@ -55,8 +55,8 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
-def _check_folder(folder):
-    """Refuse a folder that holds no model, and say which folder does."""
+def _find_model(folder):
+    """The folder itself, or the only one below it that holds a model. Raises UserError, and says which folder does."""
     if not (folder / "config.json").exists() or (folder / "members").is_dir() or (folder / "predictions").is_dir():
         members = sorted((folder / "members").glob("*/model/config.json"))
         if (folder / "model" / "config.json").exists():
@@ -68,6 +68,13 @@ def _check_folder(folder):
             raise UserError(f"{folder} is a hub cache folder; use a snapshot of it: --model {snapshots[-1].parent}")
         if (folder / "adapter_config.json").exists():
             raise UserError(f"model folder {folder} {PEFT_ADAPTER}")
+        below = [each for each in folders_below(folder) if (each / "config.json").exists() and weight_files(each)]
+        if len(below) == 1:  # Kaggle's: gbert-base/transformers/default/1
+            note(f"{below[0]} holds the encoder of {folder}")
+            return below[0]
+        if below:
+            raise UserError(f"{folder} holds several encoders; name one: {', '.join(map(str, below[:5]))}")
         raise UserError(f"model folder {folder} has no config.json")
     if not weight_files(folder):
         raise UserError(f"model folder {folder} has no weights: expected model.safetensors or pytorch_model.bin")
+    return folder

@@ -1,0 +1,76 @@
+"""Which file of a folder is which: under other names, too, and in folders below, as Kaggle lays out its inputs."""
+
+import re
+from pathlib import Path
+
+from common.cli import UserError, note
+from common.reading.folders import folders_below
+from common.reading.formats import FORMATS
+
+SPLIT_NAMES = {  # split -> what it is called, here and on the hub
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "dev", "val"),
+    "test": ("test",),
+}
+SPLITS = tuple(SPLIT_NAMES)
+SUFFIXES = (".csv", ".tsv", ".txt", *FORMATS)  # the first that is there is taken
+SAMPLE = "sample_submission.csv"
+
+
+def find_parts(folder: Path, needed: str = "train") -> dict[str, Path]:
+    """The files of a dataset's folder: a dict of SPLITS and SAMPLE, as far as they are there.
+
+    Where the folder lacks the one that is `needed`, the folders below it are searched. A note tells of each file that
+    lies below, or has another name than train.csv and so on. Raises UserError where two files could be meant.
+    """
+    parts = _parts_in(folder)
+    if needed not in parts and folder.is_dir():
+        below = [_parts_in(each) for each in folders_below(folder)]
+        parts = _choose(folder, [parts, *below], needed)
+    for part, path in parts.items():
+        if path.parent != folder or path.stem != Path(part).stem:
+            note(f"{path} is taken as {Path(part).stem}{path.suffix} of {folder}")
+    return parts
+
+
+def _parts_in(folder):
+    """The files of one folder, without those below. Exact names win."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    parts = {split: path for split in SPLITS if (path := _part(folder, names, split))}
+    samples = [name for name in names if _plain(name) == "samplesubmission" and name.lower().endswith(".csv")]
+    if samples:
+        parts[SAMPLE] = folder / (SAMPLE if SAMPLE in samples else samples[0])
+    return parts
+
+
+def _part(folder, names, split):
+    exact = next((folder / f"{split}{suffix}" for suffix in SUFFIXES if f"{split}{suffix}" in names), None)
+    other = [n for n in names if Path(n).suffix.lower() in SUFFIXES and _plain(n) in SPLIT_NAMES[split]]
+    if not exact and len(other) > 1:
+        name = split + Path(other[0]).suffix.lower()
+        raise UserError(f"{folder} has {' and '.join(other)}; rename the one that is meant to {name}")
+    return exact or (folder / other[0] if other else None)
+
+
+def _plain(name):
+    """`Train_data.csv` -> train."""
+    return re.sub(r"(data|set)$", "", re.sub(r"[ _.-]", "", Path(name).stem.lower()))
+
+
+def _choose(folder, found, needed):
+    """One file a part out of those of several folders: beside the needed one, or the only one there is."""
+    there = [parts for parts in found if needed in parts]
+    if not there:
+        return found[0]
+    if len(there) > 1:
+        places = [str(parts[needed].parent) for parts in there]
+        shown = ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
+        raise UserError(f"{folder} has no {needed}.csv, but several folders below it have: {shown}; name one of them")
+    chosen = dict(there[0])
+    for part in (*SPLITS, SAMPLE):
+        paths = [parts[part] for parts in found if part in parts]
+        if part not in chosen and len(paths) > 1:
+            raise UserError(f"{folder}: {paths[0]} and {paths[1]} may both be meant; name the folder of one")
+        if part not in chosen and paths:
+            chosen[part] = paths[0]
+    return chosen
