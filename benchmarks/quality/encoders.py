@@ -106,7 +106,6 @@ def measure(data: str, model: str, seed: int, options: list[str]) -> dict | None
         "data": config["data"]["name"],
         "fingerprint": config["data"]["fingerprint"],
         "model": Path(model).name,
-        "location": config["model"].get("location"),
         "revision": config["model"].get("revision"),
         "seed": seed,
         "options": options,
