@@ -274,7 +274,7 @@ def test_labels_that_are_probably_mistakes_are_named(folder, notes):
         "note: news/train.csv: no column 'id', so row numbers are the ids "
         "note: news/train.csv: 4 classes have a single row, perhaps by mistake: "
         "'Spotr' (row 10), 'Spo\\u200brt' (row 13), 'label' (row 11), 'sport' (row 12) "
-        "note: news/train.csv: labels that differ in case or invisible characters alone: "
+        "note: news/train.csv: labels that differ only in case or invisible characters: "
         "'Sport' and 'Spo\\u200brt' and 'sport'; 'WEB' and 'Web'"
     )
 
@@ -402,7 +402,7 @@ def test_the_samples_columns(folder):
         ("id,a,b\nt1,0,1\n", "has the columns id, a, b; expected an id and a label, or an id and one column per class"),
         (
             "id,label\nt1,3\nt2,4\n",
-            "the column 'label' has 3, 4, which are no classes of the training rows (Sport, Web)",
+            "the column 'label' has 3, 4; the classes of the training rows are Sport, Web",
         ),
     ],
 )

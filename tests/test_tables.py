@@ -180,7 +180,7 @@ def test_our_own_writer_ends_rows_with_line_feeds():
         ),
         (
             b"PK\x03\x04\x14\0",
-            "FILE is no CSV but a zip file: if it is an Excel file, name it .xlsx, or save it as UTF-8 (in Excel: "
+            "FILE is a zip file, not a CSV: if it is an Excel file, name it .xlsx, or save it as UTF-8 (in Excel: "
             "'CSV UTF-8')",
         ),
         (
@@ -204,7 +204,7 @@ def test_our_own_writer_ends_rows_with_line_feeds():
         (b"id,text,text\n1,a,b\n", "FILE has two columns named 'text'"),
         (
             b"id,Text,TEXT\n1,a,b\n",
-            "FILE has the columns 'Text' and 'TEXT'; write 'text' exactly as the one that you mean",
+            "FILE has the columns 'Text' and 'TEXT', and both fit 'text'; give the exact name",
         ),
         (b"id,Texte,label\n1,a,b\n", "FILE has no column 'text'; it has: id, Texte, label. "),
         (b"1;Ein Text;Sport\n", "FILE has no column 'id'; it has: 1, Ein Text, Sport. "),

@@ -1,7 +1,8 @@
-"""What annotation tools export after the review: the id, the given and the chosen label of each row.
+"""Exports of annotation tools: the id, the given label and the chosen label of each reviewed row.
 
-Of the files that find_label_issues.py --export writes come back: Label Studio's JSON and JSON-MIN export, Argilla's
-`dataset.records.to_json(...)`, doccano's JSONL export. Rows without an answer are left out. What the tools write:
+The tools import what find_label_issues.py --export writes. This module reads what they export after the review:
+Label Studio's JSON and JSON-MIN, Argilla's `dataset.records.to_json(...)`, doccano's JSONL. It skips rows without an
+answer. The formats:
 https://labelstud.io/guide/export, https://docs.argilla.io/latest/how_to_guides/import_export,
 https://doccano.github.io/doccano/tutorial
 """
@@ -16,12 +17,12 @@ TOOLS = "Label Studio, Argilla, doccano"
 
 
 def is_annotations(path: Path) -> bool:
-    """Whether a file is an annotation tool's export, by its name."""
+    """Whether the file's name is that of an annotation tool's export."""
     return path.suffix.lower() in (".json", ".jsonl", ".ndjson")
 
 
 def read_annotations(path: Path) -> list[tuple[str, str, str]]:
-    """The (id, given label, chosen label) of each answered row. Raises UserError for what is no such export."""
+    """The (id, given label, chosen label) of each answered row. Raises UserError for any other file."""
     records = _records(path)
     rows = []
     for number, record in enumerate(records, 1):
@@ -30,7 +31,8 @@ def read_annotations(path: Path) -> list[tuple[str, str, str]]:
             row_id, given, chosen = _read_record(record)
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise UserError(
-                f"{place}: no export of {TOOLS} that began as find_label_issues.py --export: {error!r} is missing"
+                f"{place}: expected an export from {TOOLS} of a list that find_label_issues.py --export wrote; "
+                f"missing: {error!r}"
             ) from error
         labels = sorted(set(chosen))
         if len(labels) > 1:
@@ -51,7 +53,7 @@ def _read_record(record):
         responses = (record.get("responses") or {}).get("label") or []
         submitted = [each for each in responses if each.get("status", "submitted") == "submitted"]
         return record["id"], record["fields"]["given_label"], [each["value"] for each in submitted]
-    facts = record.get("meta") or record.get("metadata") or record  # doccano; its older releases nest what they know
+    facts = record.get("meta") or record.get("metadata") or record  # doccano; its older releases nest the metadata
     label = record.get("label", [])  # Label Studio, JSON-MIN: a text
     return facts["row_id"], facts["given_label"], [label] if isinstance(label, str) else list(label)
 

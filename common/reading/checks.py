@@ -1,4 +1,4 @@
-"""What rows must be for training and scoring to be right: no blank cells, known labels, unique ids."""
+"""Checks on the rows of a dataset: no blank cells, known labels, unique ids."""
 
 import unicodedata
 from collections import Counter
@@ -10,11 +10,11 @@ from common.cli import UserError, note
 from common.reading.columns import show_names
 from common.reading.tables import check_ids
 
-SHOWN = 5  # rows or labels that a message names
+SHOWN = 5  # a message names this many rows or labels
 
 
 def check_id_column(places: dict[str, str], tables: dict[str, pd.DataFrame], name: str) -> None:
-    """An id column that was named must be in the test rows, else in train.csv; without one row numbers are the ids."""
+    """Raise UserError if test.csv, or train.csv without one, lacks the named id column. The default may be missing."""
     decisive = "test" if "test" in tables else "train"
     if name != "id" and name not in tables[decisive]:
         names = show_names(list(tables[decisive].columns))
@@ -27,10 +27,10 @@ def check_id_column(places: dict[str, str], tables: dict[str, pd.DataFrame], nam
 def check_rows(
     place: str, split: str, table: pd.DataFrame, columns: dict[str, str], drop_blank: bool = False
 ) -> pd.DataFrame:
-    """The frame of a split: id, text and, where the table has it, label; indexed by the row's position in the file.
+    """The frame of a split: id, text and, if the table has it, label. Its index is the row's position in the file.
 
-    `columns` names the table's columns with the text, the label and the id. Blank cells are refused or, with
-    `drop_blank`, their rows left out; a blank test text stays, as a submission needs its id. Raises UserError.
+    `columns` maps "text", "label" and "id" to the table's column names. Raises UserError for blank cells; `drop_blank`
+    leaves their rows out instead. Test rows may have a blank text, since a submission needs every id.
     """
     frame = pd.DataFrame({"text": table[columns["text"]]})
     has_ids = columns["id"] in table
@@ -53,7 +53,7 @@ def check_rows(
 
 
 def refuse_blanks(place: object, frame: pd.DataFrame, columns: Sequence[str], hint: str = "") -> None:
-    """Raise UserError where a cell of `columns` is blank: in how many rows, and the first of them."""
+    """Raise UserError if a cell of `columns` is blank. The message names the first such rows and counts them."""
     blank = {column: frame.index[frame[column].str.strip() == ""] for column in columns}
     found = [
         f"{_rows(rows)}: the {column} is empty" + (f" ({len(rows)} rows)" if len(rows) > 1 else "")
@@ -71,7 +71,7 @@ def _rows(positions):
 
 
 def report_rare_labels(place: object, labels: pd.Series) -> None:
-    """Name the labels with one row, and those that only look alike: typos, or a header in the middle of the file."""
+    """Print notes on likely typos: labels with a single row, and labels that look alike."""
     counts = Counter(labels)
     row_of = {label: row + 1 for row, label in labels.items()}
     lonely = [f"{label!r} (row {row_of[label]})" for label, count in sorted(counts.items()) if count == 1]
@@ -79,17 +79,17 @@ def report_rare_labels(place: object, labels: pd.Series) -> None:
         more = f" and {len(lonely) - SHOWN} more" if len(lonely) > SHOWN else ""
         classes = "1 class has" if len(lonely) == 1 else f"{len(lonely)} classes have"
         note(f"{place}: {classes} a single row, perhaps by mistake: {', '.join(lonely[:SHOWN])}{more}")
-    alike = {}
+    spellings: dict[str, list[str]] = {}
     for label in sorted(counts):
         visible = "".join(c for c in label.casefold() if unicodedata.category(c) != "Cf")
-        alike.setdefault(" ".join(visible.split()), []).append(repr(label))
-    alike = [" and ".join(labels) for labels in alike.values() if len(labels) > 1]
+        spellings.setdefault(" ".join(visible.split()), []).append(repr(label))
+    alike = [" and ".join(labels) for labels in spellings.values() if len(labels) > 1]
     if alike:
-        note(f"{place}: labels that differ in case or invisible characters alone: {'; '.join(alike[:SHOWN])}")
+        note(f"{place}: labels that differ only in case or invisible characters: {'; '.join(alike[:SHOWN])}")
 
 
 def refuse_unknown_labels(place: object, frame: pd.DataFrame, classes: list[str], hint: str = "") -> None:
-    """Raise UserError where a label is none of the classes."""
+    """Raise UserError if a label is not one of the classes."""
     unknown = frame.index[~frame["label"].isin(classes)]
     if len(unknown):
         label = frame["label"][unknown[0]]
@@ -98,7 +98,7 @@ def refuse_unknown_labels(place: object, frame: pd.DataFrame, classes: list[str]
 
 
 def check_test_labels(place: object, test: pd.DataFrame, classes: list[str], allow_unknown: bool) -> pd.DataFrame:
-    """Test rows with all their labels, or without any; placeholders and gaps are refused."""
+    """Test rows with all labels, or without the column if all are empty. Raises UserError for gaps and placeholders."""
     if (test["label"] == "").all():
         return test.drop(columns="label")
     hint = "; --ignore-test-labels reads test rows without labels"

@@ -1,4 +1,4 @@
-"""Tables in chunks of rows, read again and again: a large CSV file is never in memory as a whole."""
+"""Tables read in chunks of rows, so that a large CSV file never fills the memory."""
 
 import codecs
 import csv
@@ -17,12 +17,12 @@ from common.reading.formats import FORMATS
 from common.reading.rows import Rows, fits, is_skipped
 from common.reading.tables import build_table, read_table
 
-WHOLE = 8 * 2**20  # bytes: a smaller file is read as a whole, ten times its size in memory
-HEAD = 2**20  # bytes of a larger one that decide on its delimiter
+WHOLE = 8 * 2**20  # bytes: smaller files are read at once; that takes ten times their size in memory
+HEAD = 2**20  # bytes of a larger file that decide on its delimiter
 
 
 class _Unusual(Exception):
-    """The file is broken, or of a dialect that only the whole file tells."""
+    """The file is broken, or only the whole file tells its dialect."""
 
 
 def open_chunks(
@@ -30,29 +30,29 @@ def open_chunks(
 ) -> Callable[[], Iterator[pd.DataFrame]]:
     """A function that reads the table in chunks of `size` rows; the arguments are those of `read_table`.
 
-    The whole file is checked here. A large CSV file is streamed if it is plain: one quoting, every row of the header's
-    length. Anything else is left to `read_table`, which knows more dialects and says what is wrong. Raises UserError.
+    Each call of that function reads the table from the start. This checks the whole file once. It streams a large CSV
+    file if the quoting is regular and every row fits the header. It leaves other files to `read_table`, which knows
+    more dialects and says what is wrong. Raises UserError.
     """
-    needs = {"texts": texts, "optional": optional, "hint": hint}
     if path.suffix.lower() not in FORMATS and path.is_file() and path.stat().st_size > WHOLE:
 
-        def stream(tell=False):
+        def stream(tell: bool = False) -> Iterator[pd.DataFrame]:
             records = _records(path, [*split_names(texts), *optional], encoding, tell)
             header = next(records)
             while batch := list(islice(records, size)):
-                yield build_table(path, Rows(header, batch), **needs)
+                yield build_table(path, Rows(header, batch), texts=texts, optional=optional, hint=hint)
 
         try:
             if sum(map(len, stream(tell=True))):
                 return stream
         except (_Unusual, csv.Error, UnicodeError):
             pass
-    table = read_table(path, encoding=encoding, **needs)
+    table = read_table(path, texts=texts, optional=optional, hint=hint, encoding=encoding)
     return lambda: (table.iloc[begin : begin + size] for begin in range(0, len(table), size))
 
 
 def _records(path, wanted, encoding, tell):
-    """The records of a plain CSV file, the header first. Raises _Unusual, csv.Error or UnicodeError for any other."""
+    """The records of a plain CSV file, header first. Raises _Unusual, csv.Error or UnicodeError for other files."""
     with open(path, "rb") as file:
         head = file.read(HEAD)
         utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

@@ -1,4 +1,4 @@
-"""Column names: matched without regard to case and surrounding space, where only one column fits."""
+"""Column names: an exact match wins; else case and surrounding space do not matter."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from common.cli import UserError
 
 SHOWN_IN_ALL = 200  # characters
-SHOWN_LENGTH = 40  # a file without a header has whole texts in place of names
+SHOWN_LENGTH = 40  # characters of one name: without a header, the names are whole texts
 
 
 def fold(name: str) -> str:
@@ -15,24 +15,25 @@ def fold(name: str) -> str:
 
 
 def find_column(place: object, header: Sequence[str], name: str) -> int | None:
-    """The position of the column that `name` means, None without one. Raises UserError where several fit."""
+    """The position of the column named `name`, or None. Raises UserError if several columns fit."""
     found = [position for position, there in enumerate(header) if there == name]
     found = found or [position for position, there in enumerate(header) if fold(there) == fold(name)]
     if len(found) > 1 and header[found[0]] == name:
         raise UserError(f"{place} has two columns named {name!r}")
     if len(found) > 1:
         both = " and ".join(repr(header[position]) for position in found[:2])
-        raise UserError(f"{place} has the columns {both}; write {name!r} exactly as the one that you mean")
+        raise UserError(f"{place} has the columns {both}, and both fit {name!r}; give the exact name")
     return found[0] if found else None
 
 
 def find_text_columns(place: object, header: Sequence[str], names: str) -> list[int] | None:
-    """The positions of the columns that `--text-column` means: one, or several names separated by commas."""
+    """The positions of the columns in `--text-column` (one name, or several with commas); None if one is missing."""
     whole = find_column(place, header, names)
     if whole is not None:
         return [whole]
-    found = [find_column(place, header, name) for name in split_names(names)]
-    return found if found and None not in found else None
+    wanted = split_names(names)
+    found = [position for name in wanted if (position := find_column(place, header, name)) is not None]
+    return found if found and len(found) == len(wanted) else None
 
 
 def split_names(names: str) -> list[str]:
@@ -47,7 +48,7 @@ def count_found(header: Iterable[str], wanted: Iterable[str]) -> int:
 
 
 def show_names(header: Sequence[str]) -> str:
-    """A header for a message: long names are cut, and what would pass 200 characters is counted."""
+    """A header for a message. Long names are cut; names past 200 characters are only counted."""
     names = [name if len(name) <= SHOWN_LENGTH else name[:SHOWN_LENGTH] + "..." for name in header]
     shown = next((n for n in range(1, len(names) + 1) if sum(map(len, names[: n + 1])) > SHOWN_IN_ALL), len(names))
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if shown < len(names) else "")

@@ -12,7 +12,7 @@ from common.reading.columns import count_found, fold
 from common.reading.rows import Rows, fits, misfits
 
 DELIMITERS = (",", ";", "\t", "|")
-OFTEN_UNQUOTED = {"\t": "tab", "|": "bar"}  # shared tasks write these, with quotes that mean nothing
+OFTEN_UNQUOTED = ("\t", "|")  # shared tasks use these and do not quote: a quote is part of the text
 DECLARATION = re.compile(rb'"?sep=([^\r\n])"?\r?\n', re.IGNORECASE)  # Excel's own first line
 ESCAPED = re.compile(rb'\\([\\"])')
 csv.field_size_limit(2**31 - 1)  # the module's 128 KiB would refuse a long article
@@ -27,11 +27,11 @@ def parse_csv(
 ) -> Rows:
     """Parse the UTF-8 bytes of a CSV file.
 
-    `wanted` names the columns to find. `columns` names those of a file without a header, which may lack `may_lack`.
-    The delimiter is the one that a first line `sep=;` declares, else the one under which most of the wanted columns
-    are found. Quoting is strict. A file that is broken under it is read with `\\"` as an escaped quote, or, where tabs
-    or bars separate, without quoting, if every row then fits the header; a note says so. Raises UserError where
-    nothing fits.
+    `wanted` names the columns to find. `columns` names the columns of a file without a header; the file may lack the
+    column `may_lack`. A first line `sep=;` declares the delimiter; otherwise the delimiter that finds most of the
+    wanted columns wins. Quoting is strict. If that fails, `\\"` is tried as an escaped quote and, with tabs or bars,
+    reading without quotes; a trial counts if every row fits the header, and a note reports it. Raises UserError if no
+    trial succeeds.
     """
     delimiter, data = find_delimiter(path, data, wanted, columns)
     names = (columns, may_lack)
@@ -39,7 +39,7 @@ def parse_csv(
     rows, problem = _read(data, delimiter, '"', *names)
     if rows and not (delimiter in OFTEN_UNQUOTED and _swallows_lines(rows, delimiter)):
         return rows
-    attempts = []
+    attempts: list[tuple[bytes, str | None, str]] = []
     if problem and b'\\"' in data:
         unescaped = ESCAPED.sub(lambda found: b"\\" if found[1] == b"\\" else b'""', data)
         attempts.append((unescaped, '"', r"read with \" as an escaped quote"))
@@ -58,7 +58,7 @@ def parse_csv(
 def find_delimiter(
     path: Path, data: bytes, wanted: Sequence[str], columns: Sequence[str] | None = None
 ) -> tuple[str, bytes]:
-    """The delimiter of a CSV file, or of its first bytes; and these bytes after a line that declares it."""
+    """The delimiter of a CSV file or of its first bytes, and the bytes without a line that declares it."""
     declared = DECLARATION.match(data)
     if declared:
         return declared[1].decode("latin-1"), data[declared.end() :]
@@ -66,12 +66,12 @@ def find_delimiter(
 
 
 def read_headerless(path: Path, data: bytes, columns: Sequence[str], delimiter: str, quotechar: str) -> Rows:
-    """Parse a CSV file of known dialect without a header into the named columns (10kGNAD's original files)."""
+    """Parse a CSV file without a header, in a known dialect, into the named columns (10kGNAD's original files)."""
     return Rows(list(columns), list(_records(data, delimiter, quotechar, strict=False)))
 
 
 def _read(data, delimiter, quotechar, columns=None, may_lack=None):
-    """The Rows under one dialect, or None and what is broken, as the end of a message."""
+    """The Rows under one dialect and None, or None and the error, as the end of a message."""
     records = []
     try:
         for record in _records(data, delimiter, quotechar):
@@ -80,7 +80,7 @@ def _read(data, delimiter, quotechar, columns=None, may_lack=None):
         number = len(records) + bool(columns)
         if not number:
             return None, ": the header line cannot be read as CSV"
-        shown = str(error).replace("\t", "\\t")  # the delimiter that it expected: a message's white space is one space
+        shown = str(error).replace("\t", "\\t")  # csv names the delimiter; messages fold white space
         return None, f", row {number}: broken quoting: {shown}"
     if columns:
         return _name_columns(records, list(columns), may_lack), None
@@ -88,7 +88,7 @@ def _read(data, delimiter, quotechar, columns=None, may_lack=None):
 
 
 def _name_columns(records, columns, may_lack):
-    """Rows of a file without a header; a header that is there all the same is no row."""
+    """The Rows under the given column names. A first record with the same names is a header, not a row."""
     if len(records[0]) == len(columns) - 1 and may_lack in columns:
         columns.remove(may_lack)
     has_header = [fold(name) for name in records[0]] == [fold(name) for name in columns]
@@ -98,14 +98,20 @@ def _name_columns(records, columns, may_lack):
 def _records(data: bytes, delimiter: str, quotechar: str | None, strict: bool = True) -> Iterator[list[str]]:
     """The records of a CSV file's UTF-8 bytes, blank lines left out, every field NFC-normalised."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")  # a StringIO takes 4 bytes a character
-    quoting = csv.QUOTE_MINIMAL if quotechar else csv.QUOTE_NONE
-    for row in csv.reader(text, delimiter=delimiter, quotechar=quotechar, quoting=quoting, strict=strict):
-        if row:  # fields, not the text, are normalised: NFC makes a semicolon of the Greek question mark
+    rows = csv.reader(
+        text,
+        delimiter=delimiter,
+        quotechar=quotechar,
+        quoting=csv.QUOTE_MINIMAL if quotechar else csv.QUOTE_NONE,
+        strict=strict,
+    )
+    for row in rows:
+        if row:  # normalise fields, not the file: NFC turns the Greek question mark into a semicolon
             yield [unicodedata.normalize("NFC", field) for field in row]
 
 
 def _choose_delimiter(path, data, wanted, columns):
-    """The delimiter that finds the most wanted columns, then also fits the first row, then gives the most columns."""
+    """The delimiter that finds most wanted columns. Ties: the one that fits the first row, then most columns."""
     ranks = {}
     for delimiter in DELIMITERS:
         records = _records(data, delimiter, '"')
@@ -130,6 +136,6 @@ def _choose_delimiter(path, data, wanted, columns):
 
 
 def _swallows_lines(rows, delimiter):
-    """Whether a quoted field holds a delimiter and a line break: perhaps it is no field, but several rows."""
+    """Whether a quoted field holds a delimiter and a line break: it may be several rows in truth."""
     cells = (cell for record in [rows.header, *rows.records] for cell in record if delimiter in cell)
     return any("\n" in cell or "\r" in cell for cell in cells)

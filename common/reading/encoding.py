@@ -1,4 +1,4 @@
-"""The bytes of a text file, brought to UTF-8, or refused in one line that says how to save it."""
+"""Convert a text file to UTF-8, or refuse it with advice on how to save it."""
 
 import codecs
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 from common.cli import UserError
 
 SAVE_AS_UTF8 = "save it as UTF-8 (in Excel: 'CSV UTF-8')"
-ZIP = b"PK\x03\x04"  # how .xlsx files begin
+ZIP = b"PK\x03\x04"  # the first bytes of .xlsx files
 
 
 def read_utf8(path: Path, encoding: str | None = None) -> bytes:
     """The content of a text file as UTF-8 without a byte order mark.
 
-    UTF-8 and UTF-16 with a byte order mark are recognised; anything else needs its `encoding`. Raises UserError for a
-    file that cannot be read, is not text in that encoding, holds a NUL character, or is empty. The bytes are returned,
-    not the text: a str takes up to four bytes a character.
+    It recognises UTF-8, and UTF-16 with a byte order mark; other files need `encoding`. It returns bytes because a str
+    takes up to four bytes a character. Raises UserError if the file cannot be read, is not text in that encoding,
+    contains a NUL character or is empty.
     """
     try:
         data = path.read_bytes()
@@ -31,7 +31,7 @@ def read_utf8(path: Path, encoding: str | None = None) -> bytes:
 
 
 def check_encoding(name: str) -> None:
-    """Raise UserError unless Python knows an encoding for text of this name."""
+    """Raise UserError unless Python knows a text encoding of this name."""
     try:
         if not isinstance("".encode(name), bytes):
             raise LookupError
@@ -47,7 +47,7 @@ def _to_utf8(path: Path, data: bytes, encoding: str | None) -> bytes:
         except UnicodeError as error:
             raise UserError(f"{path} is not in the encoding {encoding} (--encoding): {error}") from error
     if data.startswith(ZIP):
-        raise UserError(f"{path} is no CSV but a zip file: if it is an Excel file, name it .xlsx, or {SAVE_AS_UTF8}")
+        raise UserError(f"{path} is a zip file, not a CSV: if it is an Excel file, name it .xlsx, or {SAVE_AS_UTF8}")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"; never valid UTF-8
         try:
             return data.decode("utf-16").encode()

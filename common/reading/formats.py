@@ -1,4 +1,4 @@
-"""Tables that are no CSV: JSON Lines, JSON, Parquet and Excel, by pandas."""
+"""Other formats than CSV: JSON Lines, JSON, Parquet and Excel, read by pandas."""
 
 import json
 import unicodedata
@@ -26,7 +26,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
 
 
 def read_json(path: Path) -> pd.DataFrame:
-    """A list of JSON objects, one a row, or an object of columns, as pandas writes it; else JSON Lines."""
+    """A list of JSON objects (one a row), an object of columns as pandas writes it, or JSON Lines."""
     try:
         return _table(path, json.loads(_text(path)))
     except ValueError as error:
@@ -36,12 +36,12 @@ def read_json(path: Path) -> pd.DataFrame:
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Any Parquet file; whole numbers with gaps stay whole."""
+    """Any Parquet file. Integer columns with missing values stay integers."""
     return pd.read_parquet(path, dtype_backend="pyarrow")
 
 
 def read_excel(path: Path) -> pd.DataFrame:
-    """The first sheet, every cell as a string, its first row the header."""
+    """The first sheet, every cell as a string. Its first row is the header."""
     try:
         table = pd.read_excel(path, header=None, dtype=str, na_filter=False)
     except ImportError as error:
@@ -63,7 +63,7 @@ FORMATS: dict[str, Callable[[Path], pd.DataFrame]] = {
 
 
 def read_other_format(path: Path, wanted: Sequence[str]) -> Rows:
-    """Read a file of `FORMATS`. Raises UserError, naming the file, for whatever keeps pandas from reading it."""
+    """Read a file in one of `FORMATS`. Raises UserError, naming the file, if pandas cannot read it."""
     try:
         frame = FORMATS[path.suffix.lower()](path)
     except OSError as error:
@@ -76,7 +76,7 @@ def read_other_format(path: Path, wanted: Sequence[str]) -> Rows:
 
 
 def rows_of_frame(place: object, frame: pd.DataFrame, wanted: Sequence[str]) -> Rows:
-    """A DataFrame as Rows of strings. Columns of lists or objects are left out, or refused where they are wanted."""
+    """A DataFrame as Rows of strings. Leaves out columns of lists or objects; raises UserError if one is wanted."""
     header, columns = [], []
     for position, name in enumerate(frame.columns):
         values = frame.iloc[:, position].astype(object).tolist()
@@ -94,7 +94,7 @@ def rows_of_frame(place: object, frame: pd.DataFrame, wanted: Sequence[str]) -> 
 
 
 def _text_of(value):
-    """A cell as a string: nothing is the empty string, a number stays as it is written."""
+    """A cell as a string. A missing value becomes the empty string."""
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value)
     return "" if pd.isna(value) else str(value)

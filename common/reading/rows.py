@@ -1,4 +1,4 @@
-"""The rows of a table, whatever file they come from, and which of them fit the header."""
+"""The rows of a table in any format, and which of them fit the header."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Rows:
-    """The records of a table, every cell a string in NFC, and its header apart."""
+    """The header and the records of a table. Every cell is a string in NFC."""
 
     header: list[str]  # stripped; names may be empty or repeated
     records: list[list[str]]
-    notes: list[str] = field(default_factory=list)  # what the user should know about how they were read
+    notes: list[str] = field(default_factory=list)  # how they were read, for the user
 
 
 def is_blank(record: Sequence[str]) -> bool:
-    """Whether a record has no content at all."""
+    """Whether all cells are empty or white space."""
     return not any(cell.strip() for cell in record)
 
 
 def fits(record: Sequence[str], header: Sequence[str]) -> bool:
-    """Whether a record has a cell for every named column, and no content beyond the header (Excel pads and cuts)."""
+    """Whether each named column has a cell and no content lies beyond the header (Excel adds and drops empty cells)."""
     if len(record) == len(header):
         return True
     if len(record) > len(header):
@@ -28,7 +28,7 @@ def fits(record: Sequence[str], header: Sequence[str]) -> bool:
 
 
 def misfits(rows: Rows) -> Iterator[tuple[int, list[str]]]:
-    """The records that do not fit the header, with their row numbers, from 1; empty records are neither."""
+    """The records that do not fit the header, with row numbers from 1. Empty records are skipped and not counted."""
     number = 0
     for record in rows.records:
         if is_skipped(record, rows.header):
@@ -39,5 +39,5 @@ def misfits(rows: Rows) -> Iterator[tuple[int, list[str]]]:
 
 
 def is_skipped(record: Sequence[str], header: Sequence[str]) -> bool:
-    """Whether a record is no row: it is empty. In a table of one column an empty cell is a row."""
+    """Whether an empty record is skipped. In a table with one column it is a row."""
     return is_blank(record) and len(header) > 1

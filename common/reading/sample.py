@@ -1,4 +1,4 @@
-"""sample_submission.csv: which header, ids and kind of columns a submission must have."""
+"""sample_submission.csv: the header, the ids and the columns that a submission must have."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +14,19 @@ PREFIX = "prob_"
 
 @dataclass(frozen=True)
 class Sample:
-    """The form of a submission, and where it comes from."""
+    """The form of a submission, and the file that sets it."""
 
     path: Path
     header: list[str]
-    id_column: str  # one of the header
+    id_column: str  # in the header
     ids: list[str]
-    classes: list[str] | None  # the class of each other column, where those take probabilities; None: one takes labels
+    classes: list[str] | None  # the class of each probability column; None: one column takes labels
 
 
 def read_sample(path: Path, id_column: str, classes: list[str]) -> Sample:
-    """Read sample_submission.csv: an id column (`id_column`, else the first), and one for the label or one per class.
+    """Read sample_submission.csv: an id column (`id_column`, else the first), and a label column or one per class.
 
-    Raises UserError for other columns, repeated ids, and labels of which none is among the classes.
+    Raises UserError for other columns, for repeated ids, and if none of its labels is a class.
     """
     table = read_table(path, all_unique=True, hint="")
     header = list(table.columns)
@@ -38,8 +38,8 @@ def read_sample(path: Path, id_column: str, classes: list[str]) -> Sample:
         _check_labels(path, others[0], table[others[0]], classes)
         return Sample(path, header, name, list(table[name]), None)
     class_of = {fold(PREFIX + each): each for each in classes} | {fold(each): each for each in classes}
-    found = [class_of.get(fold(each)) for each in others]
-    if sorted(filter(None, found)) != sorted(classes) or len(others) != len(classes):
+    found = [class_of[fold(each)] for each in others if fold(each) in class_of]
+    if sorted(found) != sorted(classes) or len(others) != len(classes):
         raise UserError(
             f"{path} has the columns {show_names(header)}; expected an id and a label, or an id and one column per "
             f"class ({show_names(classes)})"
@@ -48,7 +48,7 @@ def read_sample(path: Path, id_column: str, classes: list[str]) -> Sample:
 
 
 def adopt_sample_ids(path: Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Where the test rows have no column `id`, but one named as the sample's first column, that one holds the ids."""
+    """Without a column `id` in the test rows, use the column that is named like the sample's first column."""
     if "test" not in tables or "id" in tables["test"]:
         return
     name = read_table(path).columns[0]
@@ -59,7 +59,7 @@ def adopt_sample_ids(path: Path, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def check_sample_ids(sample: Sample, place: str, test: pd.DataFrame) -> None:
-    """Refuse a sample whose ids are not those of the test rows, in any order."""
+    """Raise UserError unless sample and test rows have the same ids, in any order."""
     there, wanted = set(test["id"]), set(sample.ids)
     missing, unknown = sorted(there - wanted), sorted(wanted - there)
     if missing or unknown:
@@ -68,15 +68,13 @@ def check_sample_ids(sample: Sample, place: str, test: pd.DataFrame) -> None:
 
 
 def _check_labels(path, column, labels, classes):
-    """The labels of a sample are placeholders, but several that are no classes mean another column of train.csv."""
+    """Accept any one placeholder label; several unknown labels mean that --label-column is wrong."""
     there = sorted(set(labels.str.strip()) - {""})
     strange = sorted(set(there) - set(classes))
     if len(strange) > 1 and len(strange) == len(there):
         raise UserError(
-            f"{path}: the column {column!r} has {show_names(strange)}, which are no classes of the training rows "
-            f"({show_names(classes)}); name the column that has them with --label-column"
+            f"{path}: the column {column!r} has {show_names(strange)}; the classes of the training rows "
+            f"are {show_names(classes)}. Name the column of train.csv that has these labels with --label-column"
         )
     if strange and len(strange) == len(there):
-        note(
-            f"{path}: {strange[0]!r} in column {column!r} is no class; submissions get the labels of the training rows"
-        )
+        note(f"{path}: {strange[0]!r} in column {column!r} is not a class; submissions use the labels of train.csv")

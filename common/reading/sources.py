@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.cli import UserError
 from common.files import sha256
@@ -12,31 +13,34 @@ from common.reading.formats import rows_of_frame
 from common.reading.parts import SAMPLE, SPLIT_NAMES, SPLITS, find_parts
 from common.reading.rows import Rows
 
-HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")  # owner/name or owner/name:config
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset's splits are."""
+    """The splits of a dataset: files, or rows from the hub."""
 
-    name: str  # runs are called after it
-    location: str  # what --data takes to read it again, from any working directory
-    folder: Path  # as it was given, for messages
-    parts: dict[str, Path | Rows]  # of SPLITS, those that there are: a file, or rows that were read already
-    places: dict[str, str]  # split -> what messages call it
+    name: str  # default run names contain it
+    location: str  # value of --data that finds it from any working directory
+    folder: Path  # as the user gave it, for messages
+    parts: dict[str, Path | Rows]  # split -> its file, or rows already read
+    places: dict[str, str]  # split -> its name in messages
     sample: Path | None  # sample_submission.csv
     fingerprint: dict[str, str]  # file -> sha256
 
 
 def folder_source(folder: Path) -> Source:
-    """A folder with train.csv and perhaps valid.csv, test.csv, sample_submission.csv; or other formats."""
+    """A folder with train.csv, optional valid.csv, test.csv and sample_submission.csv; other formats work too."""
     files = find_parts(folder)
     parts = {split: path for split, path in files.items() if split in SPLITS}
     return Source(
         name=folder.resolve().name,  # also of `--data .`
         location=str(folder.resolve()),
         folder=folder,
-        parts=parts,
+        parts=dict(parts),
         places={split: str(path) for split, path in parts.items()},
         sample=files.get(SAMPLE),
         fingerprint={path.name: sha256(path) for path in files.values()},
@@ -44,7 +48,7 @@ def folder_source(folder: Path) -> Source:
 
 
 def file_source(path: Path) -> Source:
-    """A single file: training rows alone."""
+    """A single file of training rows."""
     return Source(
         path.stem, str(path.resolve()), path, {"train": path}, {"train": str(path)}, None, {path.name: sha256(path)}
     )
@@ -52,25 +56,26 @@ def file_source(path: Path) -> Source:
 
 def hub_source(name: str, wanted: list[str]) -> Source:
     """A dataset on the hub, `owner/name` or `owner/name:config`; ClassLabel numbers become names."""
-    identity = HUB_ID.fullmatch(name)
-    found = fetch_from_hub(identity["repository"], identity["config"])
-    parts, places, fingerprint = {}, {}, {}
+    repository, _, config = name.partition(":")
+    found = fetch_from_hub(repository, config or None)
+    parts: dict[str, Path | Rows] = {}
+    places, fingerprint = {}, {}
     for split, names in SPLIT_NAMES.items():
         there = next((each for each in names if each in found), None)
         if there:
             places[split] = f"{name}, split {there}"
-            parts[split] = _rows_of_split(places[split], found[there], wanted)
-            content = json.dumps([parts[split].header, parts[split].records])
+            parts[split] = rows = _rows_of_split(places[split], found[there], wanted)
+            content = json.dumps([rows.header, rows.records])
             fingerprint[there] = hashlib.sha256(content.encode()).hexdigest()
     if "train" not in parts:
         raise UserError(f"{name} has no split 'train'; it has: {', '.join(map(str, found))}")
-    short = identity["repository"].split("/")[1] + (f"-{identity['config']}" if identity["config"] else "")
+    short = repository.split("/")[1] + (f"-{config}" if config else "")
     return Source(short, name, Path(name), parts, places, None, fingerprint)
 
 
-def fetch_from_hub(repository: str, config: str | None = None, revision: str | None = None):
-    """Fetch a dataset from the hub (or its cache) as a datasets.DatasetDict. Raises UserError where that fails."""
-    try:  # imported here: only those who fetch need to wait for it
+def fetch_from_hub(repository: str, config: str | None = None, revision: str | None = None) -> "DatasetDict":
+    """Fetch a dataset from the hub or its cache. Raises UserError if that fails."""
+    try:  # late: a slow import, needed for the hub alone
         import datasets
 
         from common.hub import connect, explain_fetch

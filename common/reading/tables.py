@@ -1,9 +1,11 @@
-"""Tables of strings, the one way to read them: every refusal names file, row and column."""
+"""The one way to read tables. Every cell is a string; every error names file, row and column."""
 
 import csv
+from _csv import Writer  # csv itself does not export the type
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -28,8 +30,8 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a file as a DataFrame of NFC-normalised strings, rows in file order.
 
-    CSV in any dialect that common/reading/dialect.py knows, JSON Lines, JSON, Parquet, Excel. `columns` names the
-    columns of a CSV without a header, which may lack the one called `may_lack`. For the rest see `build_table`.
+    Reads CSV in any dialect that common/reading/dialect.py knows, JSON Lines, JSON, Parquet and Excel. `columns` names
+    the columns of a CSV without a header; the CSV may lack the column `may_lack`. `build_table` explains the others.
     """
     path = Path(path)
     wanted = [*required, *optional, *(split_names(texts) if texts else [])]
@@ -49,23 +51,23 @@ def build_table(
     texts: str | None = None,
     all_unique: bool = False,
 ) -> pd.DataFrame:
-    """Check the rows and name the columns; `place` is what messages call the file.
+    """Check the rows and name the columns; `place` is the file's name in messages.
 
-    Columns that match a `required` or `optional` name, whatever their case, get that name. `texts` is one name, or
-    several separated by commas: the column of that name joins their cells by a blank line. Empty rows are left out, and
-    so are columns without a name, or with a repeated one (with `all_unique` those are refused). Raises UserError: a
-    missing or doubled column (`hint` says how to mend that), a row that does not fit the header, no rows.
+    Columns that match a `required` or `optional` name in any case get that name. `texts` is one name or several,
+    separated by commas: the column `texts` then joins their cells with a blank line. Empty rows and columns without a
+    name are left out. Columns with a repeated name are left out too, or refused with `all_unique`. Raises UserError for
+    a missing or ambiguous column (`hint` is the advice), for a row that does not fit the header, and without rows.
     """
     header = rows.header
-    positions = {}  # name in the table -> positions in the file
+    positions: dict[str, list[int]] = {}  # name in the table -> positions in the file
     for name in required:
         positions[name] = [_found(place, header, name, find_column(place, header, name), hint)]
     if texts:
         positions[texts] = _found(place, header, texts, find_text_columns(place, header, texts), hint)
     for name in optional:
-        found = find_column(place, header, name)
-        if found is not None:
-            positions[name] = [found]
+        position = find_column(place, header, name)
+        if position is not None:
+            positions[name] = [position]
     taken = {found[0]: name for name, found in positions.items() if len(found) == 1}
     counts = Counter(header)
     repeated = next((name for name, count in counts.items() if name and count > 1), None)
@@ -88,27 +90,27 @@ def build_table(
     }
     for name, found in positions.items():
         if len(found) > 1:
-            table[name] = ["\n\n".join(filter(str.strip, (record[p] for p in found))) for record in records]
+            table[name] = ["\n\n".join(record[p] for p in found if record[p].strip()) for record in records]
     return pd.DataFrame(table, dtype="object")
 
 
 def read_headerless(path: Path, columns: Sequence[str], delimiter: str, quotechar: str) -> pd.DataFrame:
-    """Read a CSV file of known dialect without a header into the named columns. Raises as `read_table`."""
+    """Read a CSV file without a header, in a known dialect, into the named columns. Raises as `read_table`."""
     rows = dialect.read_headerless(path, read_utf8(Path(path)), columns, delimiter, quotechar)
     return build_table(path, rows)
 
 
-def csv_writer(file):
-    """A csv.writer whose rows end with a line feed and whose fields read back as they were.
+def csv_writer(file: TextIO) -> Writer:
+    """A csv.writer that ends rows with a line feed and quotes every field that needs it.
 
-    Unlike `csv.writer(file, lineterminator="\\n")`, which before Python 3.13 leaves a carriage return unquoted.
+    `csv.writer(file, lineterminator="\\n")` leaves a carriage return unquoted before Python 3.13.
     """
     return csv.writer(_LineFeeds(file))
 
 
 def check_ids(path: object, ids: Iterable[str], numbers: Iterable[int] | None = None) -> None:
-    """Refuse empty and repeated ids, naming the rows: `numbers`, or counted from 1."""
-    first_seen = {}
+    """Raise UserError for empty or repeated ids. The message names rows by `numbers`, or counts them from 1."""
+    first_seen: dict[str, int] = {}
     for number, value in zip(numbers, ids, strict=True) if numbers is not None else enumerate(ids, 1):
         if not value.strip():
             raise UserError(f"{path}, row {number}: the id is empty")
@@ -124,10 +126,10 @@ def _found(place, header, name, position, hint):
 
 
 class _LineFeeds:
-    """A file for a csv.writer, which writes one row a call: rows ending in CR LF get LF."""
+    """A file that replaces the CR LF at the end of each row. csv.writer writes one row a call."""
 
-    def __init__(self, file):
+    def __init__(self, file: TextIO):
         self._file = file
 
-    def write(self, row):
+    def write(self, row: str) -> None:
         self._file.write(row.removesuffix("\r\n") + "\n")

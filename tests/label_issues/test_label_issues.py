@@ -575,7 +575,7 @@ def test_our_own_exports_answered_by_the_suggestion(folder, kind):
     ("text", "complaint"),
     [
         ("{", "is not valid JSON"),
-        ('[{"text": "a"}]', "row 1: no export of Label Studio, Argilla, doccano"),
+        ('[{"text": "a"}]', "row 1: expected an export from Label Studio, Argilla, doccano"),
         ('{"row_id": "1", "given_label": "A", "label": ["A", "B"]}', "row 1: id '1' has the answers A, B"),
         ('{"row_id": "9", "given_label": "A", "label": ["A"]}', "row 1: id '9' is not among the training rows"),
     ],

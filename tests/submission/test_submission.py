@@ -502,7 +502,7 @@ def test_a_sample_that_does_not_fit_test_csv_is_refused(capsys):
         ("id,label\na,Web\nb,Web\nc,Web\nd,Web\nx,Web\n", "has id 'x'"),
         ("id,label\na,Web\nb,Web\nc,Web\nd,Web\nd,Web\n", "duplicate id 'd', first in row 4"),
         ("id,class,note\na,Web,x\n", "has the columns id, class, note; expected an id and a label, or an id and one"),
-        ("id,label\n" + "".join(f"{key},{n}\n" for n, key in enumerate(IDS)), "has 0, 1, 2, 3, which are no classes"),
+        ("id,label\n" + "".join(f"{key},{n}\n" for n, key in enumerate(IDS)), "has 0, 1, 2, 3; the classes"),
     ):
         sample.write_text(text)
         assert message in fails(capsys, good, "--data", "data")
