@@ -128,6 +128,7 @@ def train_tfidf(arguments):
     from common.training.recipe import tfidf_recipe
     from common.training.rows import choose_rows, describe_kept_labels, load_task, validation_frame
     from common.training.summary import summary_lines
+    from common.training.tracking import Tracker
 
     if arguments.teacher:
         raise UserError("tfidf learns given labels alone: --teacher is for encoders")
@@ -149,6 +150,7 @@ def train_tfidf(arguments):
         results = fit_tfidf(
             folder, task.dataset, task.train_labels, train_rows, held_out, recipe.class_weights, arguments.seed
         )
+        Tracker(arguments.track, folder).finish(results)
     print("\n".join(summary_lines(folder, results)))
     return 0
 

@@ -116,6 +116,7 @@ def main(argv=None):
     from common.training.run import fine_tune
     from common.training.saved import predict_texts
     from common.training.teacher import prepare_lesson
+    from common.training.tracking import Tracker
 
     # Members are dealt to the processes of a torchrun: each trains its own, alone on its GPU
     device = open_device(arguments.device, arguments.precision)
@@ -175,7 +176,8 @@ def main(argv=None):
             if member.model == TFIDF:
                 frame = held_out[0] if held_out else None
                 labels, weights = each.train_labels, each.recipe.class_weights
-                fit_tfidf(place, each.dataset, labels, member.train_rows, frame, weights, member.seed)
+                results = fit_tfidf(place, each.dataset, labels, member.train_rows, frame, weights, member.seed)
+                Tracker(arguments.track, place).finish(results)
                 continue
             if member.fold not in lessons and teachers[member.name]:
                 lessons[member.fold] = prepare_lesson(
@@ -226,6 +228,7 @@ def main(argv=None):
     # Combine: out-of-fold or validation rows, test rows, scores, pictures
     if rank == 0:
         results = combine_members(folder, first.dataset, members)
+        Tracker(arguments.track, folder).finish(results)
         for line in ensemble_lines(folder, results):
             print_line(line)
     return 0

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, BooleanOptionalAction
 
 from common.cli import number
 from common.training.recipe import SIZE_DEFAULTS, Recipe
+from common.training.tracking import TRACKERS, tracker_name
 
 
 def add_training_options(parser: ArgumentParser) -> None:
@@ -191,6 +192,12 @@ def add_training_options(parser: ArgumentParser) -> None:
         default=10.0,
         metavar="M",
         help="save a checkpoint after this much training, and on Ctrl-C and SIGTERM",
+    )
+    group.add_argument(
+        "--track",
+        type=tracker_name,
+        metavar="TRACKER",
+        help=f"also send the figures to a tracker that is installed: {', '.join(TRACKERS)}",
     )
 
 

@@ -32,6 +32,7 @@ from common.training.recipe import check_keep
 from common.training.step import Step
 from common.training.teacher import Lesson, mix_labels
 from common.training.tokens import Encoded, encode
+from common.training.tracking import Tracker
 
 STUCK_SHARE, STUCK_EXCESS = 0.95, 0.25  # of validation rows predicted as one class; above that class' own share
 
@@ -98,7 +99,10 @@ def fine_tune(
         scores = score_probabilities(frame["label"], probabilities, dataset.classes)
         return {f"valid_{name}": scores[name] for name in ("loss", "accuracy", "macro_f1")}
 
+    tracker = Tracker(arguments.track if device.main else None, folder, print_line)
+
     def log(record):
+        tracker.log(record)
         if device.main and record["event"] == "start":
             cut_metrics(folder, record["step"])
         elif device.main:
@@ -135,6 +139,7 @@ def fine_tune(
     if device.main:
         _save_model(folder, model, inputs, results)
         draw_learning_curves(folder / "learning_curves.png", {folder.name: read_metrics(folder)})
+        tracker.finish(results)
         write_json(folder / "results.json", results)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return results

@@ -1,0 +1,171 @@
+"""Send a run's figures to a tracker that is installed: MLflow, Weights & Biases, TensorBoard.
+
+They are those of metrics.jsonl, results.json and the pictures. Where they go and on whose account, the tracker's own
+environment variables say (MLFLOW_TRACKING_URI, WANDB_MODE, ...). TensorBoard's files lie in the run's folder.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from common.cli import UserError
+from common.files import read_json, write_json
+
+TRACKERS = ("mlflow", "wandb", "tensorboard")
+IDENTITY = "tracking.json"  # in the run folder: an interrupted run goes on as the same one
+
+
+def tracker_name(text: str) -> str:
+    """The type of --track: a tracker that is installed. Raises UserError."""
+    if text not in TRACKERS:
+        raise UserError(f"--track {text}: expected one of {', '.join(TRACKERS)}")
+    spec = find_spec(text)
+    if spec is None or spec.origin is None:  # a mere folder of that name, which wandb itself makes
+        raise UserError(f"--track {text}: it is not installed: python -m pip install {text}")
+    return text
+
+
+class Tracker:
+    """One run's connection. Without a name it does nothing; where it fails, a line says so and the run goes on."""
+
+    def __init__(self, name: str | None, folder: Path, print_line: Callable[[str], None] = print):
+        self.name, self.folder, self.print_line = name, Path(folder), print_line
+        self.connection, self.step = None, 0
+
+    def log(self, record: dict) -> None:
+        """Take a record of metrics.jsonl: its figures are called step/train_loss, epoch/valid_accuracy and so on."""
+        self.step = record["step"]
+        figures = {f"{record['event']}/{key}": value for key, value in _numbers(record).items() if key != "step"}
+        self._do(lambda: figures and self.connection.log(self.step, figures))
+
+    def finish(self, results: dict) -> None:
+        """Take the content of results.json, and the pictures that are in the folder by now; end the tracker's run."""
+        figures = _numbers(results)
+        for part in ("test", "baseline"):
+            figures |= {f"{part}/{key}": value for key, value in _numbers(results.get(part) or {}).items()}
+        pictures = sorted(self.folder.glob("*.png"))
+        self._do(lambda: self.connection.finish(self.step, results, figures, pictures))
+
+    def _do(self, action):
+        if not self.name:
+            return
+        try:
+            if self.connection is None:
+                self.connection = self._connect()
+            action()
+        except Exception as error:  # a network, an account, a full disk: each tracker has its own exceptions
+            reason = " ".join(str(error).split())[:300]
+            self.print_line(
+                f"warning: {self.name} failed, the run goes on without it: {type(error).__name__}: {reason}"
+            )
+            self.name = None
+
+    def _connect(self):
+        kind = {"mlflow": _MLflow, "wandb": _WandB, "tensorboard": _TensorBoard}[self.name]
+        config = read_json(self.folder / "config.json")
+        file = self.folder / IDENTITY
+        known = read_json(file) if file.exists() else {}
+        connection = kind(self.folder, config, self.step, known.get(self.name))
+        write_json(file, known | {self.name: connection.identity})
+        return connection
+
+
+class _MLflow:
+    """A run in the experiment MLFLOW_EXPERIMENT_NAME, else that of the dataset's name."""
+
+    def __init__(self, folder, config, step, identity):
+        from mlflow import MlflowClient
+
+        self.client, self.identity = MlflowClient(), identity
+        if identity is None:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config["data"]["name"]
+            found = self.client.get_experiment_by_name(name)
+            experiment = found.experiment_id if found else self.client.create_experiment(name)
+            self.identity = self.client.create_run(experiment, run_name=_run_title(folder)).info.run_id
+            for key, value in _flatten(config).items():
+                self.client.log_param(self.identity, key, value[:500])
+
+    def log(self, step, figures):
+        for key, value in figures.items():
+            self.client.log_metric(self.identity, key, value, step=step)
+
+    def finish(self, step, results, figures, pictures):
+        self.log(step, figures)
+        self.client.log_dict(self.identity, results, "results.json")
+        for picture in pictures:
+            self.client.log_artifact(self.identity, str(picture))
+        self.client.set_terminated(self.identity)
+
+
+class _WandB:
+    """A run in the project that WANDB_PROJECT names."""
+
+    def __init__(self, folder, config, step, identity):
+        import wandb
+
+        self.run = wandb.init(id=identity, resume="allow", name=_run_title(folder), config=config, dir=str(folder))
+        self.identity = self.run.id
+
+    def log(self, step, figures):
+        self.run.log(figures, step=step)
+
+    def finish(self, step, results, figures, pictures):
+        import wandb
+
+        self.run.log({picture.stem: wandb.Image(str(picture)) for picture in pictures}, step=step)
+        self.run.summary.update(results | figures)
+        self.run.finish()
+
+
+class _TensorBoard:
+    """Event files in the run's folder tensorboard/: tensorboard --logdir runs shows them all."""
+
+    def __init__(self, folder, config, step, identity):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.identity = "tensorboard"
+        # what an interrupted run logged after its last checkpoint comes again
+        self.writer = SummaryWriter(str(folder / self.identity), purge_step=step + 1 if step else None)
+        self.writer.add_text("config", _as_text(config))
+
+    def log(self, step, figures):
+        for key, value in figures.items():
+            self.writer.add_scalar(key, value, step)
+        self.writer.flush()
+
+    def finish(self, step, results, figures, pictures):
+        from matplotlib.image import imread
+
+        self.log(step, {f"results/{key}": value for key, value in figures.items()})
+        self.writer.add_text("results", _as_text(results), step)
+        for picture in pictures:
+            self.writer.add_image(picture.stem, imread(picture)[..., :3], step, dataformats="HWC")
+        self.writer.close()
+
+
+def _numbers(record):
+    return {key: value for key, value in record.items() if isinstance(value, (int, float))}
+
+
+def _flatten(config, prefix=""):
+    """`{"recipe": {"epochs": 4}}` -> `{"recipe.epochs": "4"}`."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return flat
+
+
+def _run_title(folder):
+    """`sample-starter-seed0`; of a member `ensemble/starter-seed0`."""
+    whole = Path(folder).resolve()
+    return f"{whole.parent.parent.name}/{whole.name}" if whole.parent.name == "members" else whole.name
+
+
+def _as_text(value):
+    """JSON as Markdown shows it as it is: each line indented."""
+    return "".join(f"    {line}\n" for line in json.dumps(value, indent=2, ensure_ascii=False).splitlines())
