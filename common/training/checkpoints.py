@@ -1,8 +1,10 @@
-"""Checkpoints of an unfinished run: safetensors files that are whole or not there; the last two are kept."""
+"""Checkpoints of an unfinished run: safetensors files, written atomically; the last two are kept."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -11,7 +13,13 @@ from common.files import whole_file
 KEPT = 2
 
 
-def save_checkpoint(folder, model, optimizer, progress, scaler=None):
+def save_checkpoint(
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: dict,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
     """Write weights, optimizer state and `progress` (a JSON object with "step") to <folder>/step-<step>.safetensors.
 
     No random state is needed: every step draws from (seed, step), see common/training/step.py.
@@ -22,21 +30,26 @@ def save_checkpoint(folder, model, optimizer, progress, scaler=None):
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entries.items()}
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     metadata = {"progress": json.dumps(progress), "scaler": json.dumps(scaler.state_dict() if scaler else None)}
-    folder = Path(folder)
     with whole_file(folder / f"step-{progress['step']:08d}.safetensors") as temporary:
         save_file(tensors, temporary, metadata=metadata)
     for old in _checkpoints(folder)[:-KEPT]:
         old.unlink()
 
 
-def load_checkpoint(folder, model, optimizer, scaler=None, print_line=print):
+def load_checkpoint(
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+    print_line: Callable[[str], None] = print,
+) -> dict | None:
     """Restore the newest readable checkpoint; returns its `progress`, or None where there is none.
 
-    A damaged newest one is passed over, which `print_line` tells.
+    A damaged checkpoint is reported through `print_line`; the one before it is used.
     """
     for path in reversed(_checkpoints(folder)):
         try:
-            # copied: Windows deletes no file that is mapped, as load_file leaves it
+            # Copied, because load_file maps the file, and Windows cannot delete a mapped file
             tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
@@ -53,22 +66,22 @@ def load_checkpoint(folder, model, optimizer, scaler=None, print_line=print):
                 state["state"].setdefault(int(index), {})[entry] = tensor
         optimizer.load_state_dict(state)
         scaler_state = json.loads(metadata["scaler"])
-        if scaler and scaler_state:  # a checkpoint of a GPU that computes in bf16 has none: it begins anew
+        if scaler and scaler_state:  # a checkpoint written in bf16 has no scaler state: start with a new scaler
             scaler.load_state_dict(scaler_state)
         return progress
     return None
 
 
-def save_weights(path, model):
-    """Write the weights alone."""
+def save_weights(path: Path, model: torch.nn.Module) -> None:
+    """Write only the weights."""
     with whole_file(path) as temporary:
         save_file({name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}, temporary)
 
 
-def load_weights(path, model):
-    """Read weights that `save_weights` wrote back into `model`."""
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Load the weights that `save_weights` wrote into `model`."""
     model.load_state_dict(load_file(path))
 
 
-def _checkpoints(folder):
-    return sorted(Path(folder).glob("step-*.safetensors"))
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.safetensors"))

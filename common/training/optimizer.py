@@ -1,4 +1,4 @@
-"""How fast which weights learn: parameter groups, the schedule of the learning rate, class weights."""
+"""The optimizer: parameter groups, learning rate schedule, class weights."""
 
 import numpy as np
 import torch
@@ -9,9 +9,12 @@ from common.training.recipe import Recipe
 
 
 def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW, fused; biases and norms without decay, the head at its own rate; "peak" holds each group's peak rate."""
+    """Fused AdamW. Biases and norms have no weight decay; the head has its own learning rate.
+
+    Each group's "peak" is its peak learning rate.
+    """
     head = head_parameters(model)
-    groups = {}
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups.setdefault((name in head, parameter.ndim >= 2), []).append(parameter)
@@ -27,15 +30,15 @@ def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
-    """Linear rise over the first `warmup` share of the steps, then linear fall to 0 after the last; in (0, 1]."""
+    """Linear warm-up over the first `warmup` share of the steps, then linear decay to 0; in (0, 1]."""
     rise = max(1, round(total_steps * warmup))
     return min((step + 1) / rise, (total_steps - step) / max(1, total_steps - rise + 1), 1.0)
 
 
 def class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
-    """The weight of each class in the loss, [classes] float64: all 1, or inversely to its share ("balanced").
+    """The weight of each class in the loss, [classes] float64: 1, or inverse to its frequency ("balanced").
 
-    `labels` are class numbers [texts], or shares of the classes [texts, classes].
+    `labels` are class numbers [texts], or soft labels [texts, classes].
     """
     if choice == "none":
         return np.ones(classes)

@@ -10,25 +10,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from common.classes import most_probable
-from common.files import replace, share, write_json, writing
+from common.files import write_json
 from common.metrics import score_probabilities
 from common.predictions import EXCLUDED, TEST, VALID, Predictions, write_predictions
 from common.runs import append_metrics, cut_metrics, environment, read_metrics
-from common.saved.card import describe_model
 from common.training.compute.compiling import wants_compile
 from common.training.compute.devices import Device
 from common.training.compute.forward import compile_layers
-from common.training.encoders.models import load_model, unshared_weights
+from common.training.encoders.models import load_model
 from common.training.encoders.trial import try_model
 from common.training.inputs import Inputs, fold_part
 from common.training.loop import fit
 from common.training.plots import draw_learning_curves
 from common.training.prediction import predict
 from common.training.recipe import check_keep
+from common.training.saved import save_trained
 from common.training.step import Step
 from common.training.teacher import Lesson, mix_labels
 from common.training.tokens import Encoded, encode
@@ -137,7 +136,7 @@ def fine_tune(
         "total_seconds": round(time.monotonic() - started, 3),
     }
     if device.main:
-        _save_model(folder, model, inputs, results)
+        save_trained(folder, model, inputs.tokenizer, results)
         draw_learning_curves(folder / "learning_curves.png", {folder.name: read_metrics(folder)})
         tracker.finish(results)
         write_json(folder / "results.json", results)
@@ -166,30 +165,6 @@ def _predict_file(
     if device.main:
         write_predictions(path, Predictions(frame["id"].to_numpy(), classes, probabilities, labels))
     return {} if labels is None else score_probabilities(labels, probabilities, classes)
-
-
-def _save_model(run: Path, model: PreTrainedModel, inputs: Inputs, results: dict) -> None:
-    """Write a folder that `pipeline` and predict.py load, with its card: to a temporary name, renamed when whole.
-
-    Not by save_pretrained, which under torchrun writes on the first process alone: here each may have a member to save.
-    """
-    folder = run / "model"
-    model.to("cpu")
-    model.config.architectures = [type(model).__name__]
-    temporary = folder.with_name(".model.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        with writing(folder):
-            temporary.mkdir()
-            save_file(unshared_weights(model), temporary / "model.safetensors", metadata={"format": "pt"})
-            share(temporary / "model.safetensors")
-            model.config.save_pretrained(temporary)
-            inputs.tokenizer.save_pretrained(temporary)
-            describe_model(temporary, run, results)
-            shutil.rmtree(folder, ignore_errors=True)
-            replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _stuck_line(predicted: np.ndarray, labels: np.ndarray) -> str | None:

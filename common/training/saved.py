@@ -1,20 +1,53 @@
-"""A trained model, loaded from its folder to predict new texts."""
+"""Save a trained model to its folder, and load it to predict new texts."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from transformers import AutoTokenizer
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from common.cli import UserError
+from common.files import replace, share, writing
+from common.saved.card import describe_model
 from common.saved.settings import Settings, read_settings
 from common.training.compute.devices import Device
 from common.training.encoders.configs import load_config, load_part
-from common.training.encoders.models import head_parameters, load_model
+from common.training.encoders.models import head_parameters, load_model, unshared_weights
 from common.training.encoders.sources import find_source
 from common.training.prediction import predict
 from common.training.tokens import encode
+
+
+def save_trained(run: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, results: dict) -> None:
+    """Write a run's model folder with its model card, atomically."""
+    folder = run / "model"
+    temporary = folder.with_name(".model.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with writing(folder):
+            write_model(temporary, model, tokenizer)
+            describe_model(temporary, run, results)
+            shutil.rmtree(folder, ignore_errors=True)
+            replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write weights, configuration and tokenizer to a new folder that `pipeline` can load.
+
+    model.save_pretrained would write only on the first process of a torchrun, but each may have a member to save.
+    """
+    folder.mkdir(parents=True)
+    model.config.architectures = [type(model).__name__]
+    weights = {name: tensor.cpu() for name, tensor in unshared_weights(model).items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    share(folder / "model.safetensors")
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def load_encoder(
@@ -22,32 +55,33 @@ def load_encoder(
 ) -> Callable[[Sequence[str]], np.ndarray]:
     """A function from texts to probabilities [texts, classes] float32, computed on `device`.
 
-    `folder` is a saved model's, `settings` are its predicting.json. Raises UserError where the two do not fit.
+    `folder` is a model folder, `settings` its predicting.json. Raises UserError if they do not match.
     """
     source = find_source(str(folder))
     labels = load_config(source).id2label or {}
-    if [labels.get(number) for number in range(len(labels))] != settings.classes:
-        raise UserError(f"{folder}: config.json and predicting.json name other classes; were files of two runs mixed?")
+    if [name for _, name in sorted(labels.items())] != settings.classes:
+        raise UserError(f"{folder}: config.json and predicting.json have different classes; are they of two runs?")
     tokenizer = load_part(AutoTokenizer.from_pretrained, source, trust_remote_code=False)
     model = load_model(source, tokenizer, settings.classes, seed=0, pooling="first", print_line=_silent)
     missing = head_parameters(model) - _weight_names(folder)
     if missing:
-        raise UserError(f"{folder} has no weights for its classes ({min(missing)}): it was not trained to classify")
+        raise UserError(f"{folder} has no weights for its classes ({min(missing)}); it is no trained classifier")
     return lambda texts: predict(model, encode(tokenizer, texts, progress=progress), device, settings, progress)
 
 
 def predict_texts(run: Path, texts: Sequence[str], device: Device) -> np.ndarray:
-    """What a run's trained model says of `texts`, [texts, classes] float32; read as in its training."""
+    """A run's probabilities for `texts`, [texts, classes] float32, with long texts read as in training."""
     folder = run / "model"
     return load_encoder(folder, read_settings(folder), device.predicting(), f"predict by {run.name}")(texts)
 
 
-def _silent(_line):
-    """The head is the model's own: nobody need be told that it is kept."""
+def _silent(_line: str) -> None:
+    """Print nothing: that a trained model keeps its head is no news."""
 
 
-def _weight_names(folder):
-    names = set()
+def _weight_names(folder: Path) -> set[str]:
+    """The names of all weights in a folder."""
+    names: set[str] = set()
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as weights:
             names |= set(weights.keys())

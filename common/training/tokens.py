@@ -1,9 +1,11 @@
-"""Texts to tokens to batches: tokenized once, read whole or in windows, dealt into batches at random."""
+"""From texts to batches: tokenize once, read texts whole or in windows, draw random batches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from common.training.compute.attention import Packed
 from common.training.progress import progress_bar
@@ -17,27 +19,27 @@ class Encoded:
 
     tokens: np.ndarray  # [all tokens] int32
     offsets: np.ndarray  # [texts + 1] int64
-    specials: tuple[int, int] = (1, 1)  # how many special tokens each text begins and ends with
+    specials: tuple[int, int] = (1, 1)  # number of special tokens before and after each text
 
     @property
-    def lengths(self):
-        """Tokens of each text, [texts]."""
+    def lengths(self) -> np.ndarray:
+        """The number of tokens of each text, [texts]."""
         return np.diff(self.offsets)
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray | Sequence[int]) -> "Encoded":
         """The texts at the given positions, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
         return self.windows(rows, np.zeros(len(rows), dtype=np.int64), self.lengths[rows])
 
-    def followed_by(self, more):
-        """These texts and then those of `more`, tokenized alike."""
+    def followed_by(self, more: "Encoded") -> "Encoded":
+        """These texts, then those of `more` from the same tokenizer."""
         offsets = np.concatenate([self.offsets, self.offsets[-1] + more.offsets[1:]])
         return Encoded(np.concatenate([self.tokens, more.tokens]), offsets, self.specials)
 
-    def windows(self, owner, begin, lengths):
-        """Parts of texts as texts: whose (`owner`), from where (`begin`), how long (`lengths`), each [windows].
+    def windows(self, owner: np.ndarray, begin: np.ndarray, lengths: np.ndarray) -> "Encoded":
+        """Windows of texts: the text's position (`owner`), the first token (`begin`) and `lengths`, each [windows].
 
-        A window has the special tokens of its text at both ends: `lengths` counts them, `begin` does not.
+        A window keeps the special tokens at both ends: `lengths` counts them, `begin` does not.
         """
         starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         window = np.repeat(np.arange(len(lengths)), lengths)
@@ -49,10 +51,15 @@ class Encoded:
         return Encoded(self.tokens[self.offsets[:-1][owner][window] + source], starts, self.specials)
 
 
-def encode(tokenizer, texts, max_length=None, progress="tokenize"):
-    """Tokenize texts with the special tokens, whole or cut to `max_length` tokens; a list of str -> Encoded."""
-    pieces = []
-    with progress_bar(len(texts), progress, "text", shown=progress is not None) as bar:
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int | None = None,
+    progress: str | None = "tokenize",
+) -> Encoded:
+    """Tokenize texts with special tokens, whole or cut to `max_length` tokens."""
+    pieces: list[np.ndarray] = []
+    with progress_bar(len(texts), progress or "tokenize", "text", shown=progress is not None) as bar:
         for begin in range(0, len(texts), CHUNK):
             batch = tokenizer(
                 list(texts[begin : begin + CHUNK]),
@@ -69,21 +76,21 @@ def encode(tokenizer, texts, max_length=None, progress="tokenize"):
     return Encoded(tokens.astype(np.int32), offsets, _special_ends(tokenizer))
 
 
-def _special_ends(tokenizer):
-    """How many special tokens the tokenizer puts before and after a text."""
+def _special_ends(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """The number of special tokens that the tokenizer adds before and after a text."""
     special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
     text = [place for place, mark in enumerate(special) if not mark] or [0]
     return text[0], len(special) - 1 - text[-1]
 
 
-def cut_heads(texts, max_length):
-    """The first tokens of each text, `max_length` at most."""
+def cut_heads(texts: Encoded, max_length: int) -> Encoded:
+    """The first tokens of each text, at most `max_length`."""
     rows = np.arange(len(texts.lengths))
     return texts.windows(rows, np.zeros(len(rows), dtype=np.int64), np.minimum(texts.lengths, max_length))
 
 
-def draw_windows(texts, max_length, seed, epoch):
-    """What an epoch reads: short texts whole; of a longer one its head or a window anywhere, at equal odds."""
+def draw_windows(texts: Encoded, max_length: int, seed: int, epoch: int) -> Encoded:
+    """What an epoch reads: short texts whole; of longer texts the head or a random window, each half the time."""
     draw = np.random.default_rng([seed, epoch, 1])
     rows = np.arange(len(texts.lengths))
     hidden = np.maximum(texts.lengths - max_length, 0)
@@ -91,8 +98,8 @@ def draw_windows(texts, max_length, seed, epoch):
     return texts.windows(rows, begin, np.minimum(texts.lengths, max_length))
 
 
-def cover_with_windows(texts, max_length):
-    """As few windows of at most `max_length` tokens as cover each text, and whose each is: Encoded, [windows]."""
+def cover_with_windows(texts: Encoded, max_length: int) -> tuple[Encoded, np.ndarray]:
+    """The fewest windows of at most `max_length` tokens that cover each text, and each window's text, [windows]."""
     ends = sum(texts.specials)
     body, room = texts.lengths - ends, max_length - ends
     counts = np.maximum(-(-body // room), 1)
@@ -103,20 +110,24 @@ def cover_with_windows(texts, max_length):
     return texts.windows(owner, begin, end - begin + ends), owner
 
 
-def deal_batches(rows, batch_size, seed, epoch):
-    """One epoch's optimizer batches: all row positions 0..rows-1 in an order drawn from (seed, epoch) alone."""
+def deal_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """One epoch's optimizer batches: positions 0..rows-1, shuffled with (seed, epoch)."""
     order = np.random.default_rng([seed, epoch]).permutation(rows)
     return [order[begin : begin + batch_size] for begin in range(0, rows, batch_size)]
 
 
-def split_by_length(rows, lengths, budget, padded):
-    """Split a batch into microbatches of texts of similar length, each of at most `budget` tokens (at least a text).
+def split_by_length(rows: np.ndarray, lengths: np.ndarray, budget: int, padded: bool) -> list[np.ndarray]:
+    """Split a batch into microbatches of texts of similar length, each of at most `budget` tokens or a single text.
 
-    `lengths` are those of all texts; with `padded`, a microbatch costs its texts times its longest. The split leaves
-    the batch's gradient as it is: microbatches are summed before the step.
+    `lengths` are those of all texts. A `padded` microbatch costs its number of texts times its longest text. The split
+    does not change the batch's gradient: the microbatches' gradients are summed before the step.
     """
-    ordered = sorted(rows, key=lambda row: (-lengths[row], row))  # longest first: it decides if memory suffices
-    microbatches, current, tokens = [], [], 0
+    ordered = sorted(
+        rows, key=lambda row: (-lengths[row], row)
+    )  # longest first, so that memory runs out early or not at all
+    microbatches: list[np.ndarray] = []
+    current: list[int] = []
+    tokens = 0
     for row in ordered:
         cost = lengths[current[0]] * (len(current) + 1) if padded and current else tokens + lengths[row]
         if current and cost > budget:
@@ -128,16 +139,17 @@ def split_by_length(rows, lengths, budget, padded):
 
 
 class TokenStore:
-    """Encoded texts resident on the device: a batch is gathered there, only its row numbers travel."""
+    """Encoded texts on the device. Batches are gathered there: only row numbers are copied."""
 
-    def __init__(self, encoded, device):
+    def __init__(self, encoded: Encoded, device: torch.device):
         self.device = device
         self.lengths = encoded.lengths
         self._offsets = encoded.offsets[:-1]
         self._tokens = torch.from_numpy(encoded.tokens).to(device)
 
-    def gather(self, rows):
-        """The texts at positions `rows` (a NumPy array) as a Packed batch."""
+    def gather(self, rows: np.ndarray | Sequence[int]) -> Packed:
+        """The texts at positions `rows` as a Packed batch."""
+        rows = np.asarray(rows)
         lengths = self.lengths[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         begin, offset, length = self.to_device(np.stack([starts[:-1], self._offsets[rows], lengths]))
@@ -149,8 +161,8 @@ class TokenStore:
         return Packed(ids, places, owner, ends, tuple(int(n) for n in lengths))
 
     def to_device(self, array: np.ndarray) -> torch.Tensor:
-        """The array on the device; the host does not wait for the copy."""
+        """Copy an array to the device. The host does not wait for the copy."""
         tensor = torch.from_numpy(array)
         if self.device.type not in ("cpu", "mps"):
-            tensor = tensor.pin_memory()  # from pinned memory alone a copy does not wait
+            tensor = tensor.pin_memory()  # only a copy from pinned memory is asynchronous
         return tensor.to(self.device, non_blocking=True)

@@ -13,7 +13,7 @@ from common.training.encoders.models import load_model
 from common.training.encoders.sources import find_source
 from common.training.encoders.tokenizer import load_tokenizer
 from common.training.encoders.trial import try_model
-from common.training.run import _save_model
+from common.training.saved import write_model
 from common.training.tokens import TokenStore, encode
 from tests.training.small_encoders import TEXTS, save_small_encoder
 
@@ -43,7 +43,7 @@ def compare_with_pipeline(model_type, folder, pooling="auto"):
     batch = TokenStore(encode(tokenizer, TEXTS), CPU.device)
     with torch.inference_mode():
         ours = compute_logits(model.eval(), batch.gather(list(range(len(TEXTS)))), choose_mode(model, CPU))
-    _save_model(folder / "model", model, tokenizer)
+    write_model(folder / "model", model, tokenizer)
     classify = pipeline("text-classification", model=str(folder / "model"), device="cpu")
     answers = classify(TEXTS, top_k=None, function_to_apply="none")  # one text at a time: no padding
     logits = [[entry["score"] for entry in sorted(row, key=lambda entry: entry["label"])] for row in answers]

@@ -394,7 +394,7 @@ def test_memory_that_is_full_in_prediction_halves_the_microbatch(task, monkeypat
         raise error
 
     monkeypatch.setattr(common.training.prediction, "compute_logits", never)
-    with pytest.raises(UserError, match="too small to predict a single text"):
+    with pytest.raises(UserError, match="too small for a single text; lower"):
         predict(model, texts, CPU)
 
 

@@ -54,7 +54,7 @@ def test_a_signal_to_one_process_ends_all_when_the_checkpoint_is_saved(found):
 def test_nodes_without_a_shared_disk_are_noticed(found):
     for rank, answers in enumerate(found):
         assert answers["other_folder"].startswith(
-            f"process 1 of 2 does not see FOLDER/disk{rank}, which process 0 made:"
+            f"process 1 of 2 does not see FOLDER/disk{rank}, which process 0 created:"
         )
         assert "checkpoints of different steps" in answers["other_checkpoint"]
         assert "(2, 0)" in answers["other_checkpoint"]

@@ -1,6 +1,6 @@
-"""Attention within each text of a packed batch: by the variable-length kernel, in a rectangle, or length by length."""
+"""Attention within each text of a packed batch: variable-length kernel, padded rectangle, or one call per length."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,12 +11,12 @@ from torch.nn import functional
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch before 2.10
-    varlen_attn = None
+    varlen_attn = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch of texts, one after another."""
+    """A batch of texts in one row of tokens, without padding."""
 
     ids: torch.Tensor  # [tokens] int64
     places: torch.Tensor  # [tokens] int64, the position of each token in its text
@@ -26,20 +26,21 @@ class Packed:
 
 
 @cache
-def has_varlen_kernel(device):
-    """Whether the kernel runs here: builds and GPUs differ, and one small call tells."""
+def has_varlen_kernel(device: torch.device) -> bool:
+    """Whether the kernel runs on this GPU and build of torch, found by one small call."""
     if varlen_attn is None or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     row = torch.ones(8, 1, 64, device=device, dtype=torch.bfloat16)
     starts = torch.tensor([0, 3, 8], device=device, dtype=torch.int32)
     try:
-        return bool(varlen_attn(row, row, row, starts, starts, 5, 5).isfinite().all())
+        output: Any = varlen_attn(row, row, row, starts, starts, 5, 5)
+        return bool(output.isfinite().all())
     except (RuntimeError, NotImplementedError):
         return False
 
 
 def choose_attention(batch: Packed, mode: str, dtype: torch.dtype) -> tuple[Callable, dict[str, Any]]:
-    """How to attend within each text, and what that function must know of the batch, the same for all layers.
+    """The attention function of a mode and its arguments for this batch, the same in all layers.
 
     The function takes (attention module, query, projected, **segments). Without a query, `projected` [tokens, 3 x h]
     holds queries, keys and values, and the result is [tokens, h]. With one query a text, `query` [texts, h],
@@ -59,7 +60,7 @@ def choose_attention(batch: Packed, mode: str, dtype: torch.dtype) -> tuple[Call
 
 
 def _attend_by_kernel(attention, query, projected, *, starts, longest, singles):
-    """By the variable-length kernel. `singles` is what `starts` would be of texts of one token."""
+    """Use the variable-length kernel. `singles` are the `starts` of a batch with one token per text."""
     parts = _heads(attention, projected).unbind(1)  # 2 or 3 of [tokens, heads, size]
     if query is not None:
         parts = _heads(attention, query).squeeze(1), *parts
@@ -68,7 +69,7 @@ def _attend_by_kernel(attention, query, projected, *, starts, longest, singles):
 
 
 def _attend_in_rectangle(attention, query, projected, *, spots, mask):
-    """By fused attention on [texts, longest], with padding masked: `spots` [tokens] are the tokens' places there."""
+    """Fused attention on [texts, longest] with masked padding; `spots` [tokens] are the tokens' places in it."""
     texts, longest = mask.shape[0], mask.shape[-1]
     spread = projected.new_zeros(texts * longest, projected.shape[1]).index_copy_(0, spots, projected)
     parts = _heads(attention, spread).unflatten(0, (texts, longest)).permute(2, 0, 3, 1, 4)
@@ -80,7 +81,7 @@ def _attend_in_rectangle(attention, query, projected, *, spots, mask):
 
 
 def _attend_by_length(attention, query, projected, *, runs):
-    """By one call for each run of neighbouring texts of equal length: no padding at all."""
+    """One call for each run of neighbouring texts of equal length, without padding."""
     outputs, number = [], 0
     for begin, texts, length in runs:
         part = _heads(attention, projected[begin : begin + texts * length]).unflatten(0, (texts, length))
@@ -98,10 +99,11 @@ def _heads(attention, projected):
 
 
 def _scaled_dot_product(attention, query, key, value, mask=None):
-    """Attention of [texts, heads, queries, size] with dropout as the module has it."""
+    """Attention of [texts, heads, queries, size] with the module's dropout."""
     dropout = attention.dropout.p if attention.training else 0.0
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        # The CPU's fused kernel is as slow in bf16 as in fp32; plain products take half (benchmarks/speed/packing)
+        # The CPU's fused kernel is no faster in bf16 than in fp32; plain products take half the time
+        # (benchmarks/speed/packing)
         weights = (query * attention.scaling @ key.transpose(-1, -2)).softmax(-1)
         return functional.dropout(weights, dropout).to(value.dtype) @ value
     return functional.scaled_dot_product_attention(
@@ -109,9 +111,10 @@ def _scaled_dot_product(attention, query, key, value, mask=None):
     )
 
 
-def find_runs(lengths):
-    """Neighbouring texts of equal length share an attention call: [(first token, texts, length)]."""
-    runs, position = [], 0
+def find_runs(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Runs of neighbouring texts of equal length, which share an attention call: [(first token, texts, length)]."""
+    runs: list[tuple[int, int, int]] = []
+    position = 0
     for length in lengths:
         if runs and runs[-1][2] == length:
             runs[-1] = (runs[-1][0], runs[-1][1] + 1, length)

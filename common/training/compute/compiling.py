@@ -1,4 +1,4 @@
-"""Whether compiling the encoder's layers pays, and whether it works here."""
+"""Decide whether to compile the encoder's layers: whether it saves time and whether it works here."""
 
 import time
 from functools import cache
@@ -9,18 +9,17 @@ from transformers import PreTrainedModel
 from common.cli import UserError
 from common.training.compute.devices import Device
 
-# Less training than this ends before compiling has earned back the half minute to minute that it takes. An estimate:
-# not measured on a GPU.
+# Compiling takes half a minute to a minute, which shorter training does not save. An estimate, not measured on a GPU.
 WORTH_SECONDS = 120
-RATE_REACHED = 0.4  # share of the matrix-product rate that uncompiled training is taken to reach
-PRODUCT = 4096  # rows and columns of the matrices by which that rate is measured: 137 GFLOP a product
+RATE_REACHED = 0.4  # assumed share of the matrix-product rate that uncompiled training reaches
+PRODUCT = 4096  # rows and columns of the matrices that measure this rate: 137 GFLOP per product
 
 
 def wants_compile(choice: str, device: Device, model: PreTrainedModel, tokens: int) -> tuple[bool, str | None]:
-    """Resolve --compile: whether to compile, and a line to print where that was wanted and does not work.
+    """Resolve --compile: whether to compile, and a line to print if compiling fails.
 
-    `auto` compiles on CUDA where training takes long enough to earn it back; `tokens` are those of all runs of this
-    process that share the compiled code. Raises UserError for `on` where compiling does not work.
+    `auto` compiles on CUDA if training takes long enough. `tokens` counts the tokens of all runs of this process that
+    share the compiled code. Raises UserError for `on` if compiling fails.
     """
     if choice == "off" or (choice == "auto" and not _pays(device, model, tokens)):
         return False, None
@@ -39,10 +38,10 @@ def _pays(device: Device, model: PreTrainedModel, tokens: int) -> bool:
 
 @cache
 def compile_failure(device: torch.device) -> str | None:
-    """Why torch.compile does not work on this device, in a line; None where it works. One small call tells."""
+    """Why torch.compile does not work on this device, in one line; None if it works. Makes one small call."""
     try:
         torch.compile(_small)(torch.ones(8, device=device))
-    except Exception as error:  # a missing C compiler, Python.h, triton: each of its own type
+    except Exception as error:  # a missing C compiler, Python.h or triton: each raises another type
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         return f"{first[:200]} (torch.compile needs a C compiler and Python.h: apt-get install gcc python3-dev)"
     return None
@@ -54,7 +53,7 @@ def _small(x: torch.Tensor) -> torch.Tensor:
 
 @cache
 def product_rate(device: Device) -> float:
-    """Operations per second of large matrix products in the device's number format; takes some milliseconds."""
+    """Operations per second of large matrix products in the device's precision; takes some milliseconds."""
     matrix = torch.ones(PRODUCT, PRODUCT, device=device.device, dtype=device.dtype)
     seconds = []
     for _ in range(3):  # the first warms up

@@ -1,4 +1,4 @@
-"""Where and how precisely it computes: device, number format, processes of a torchrun."""
+"""The device, its precision, and the processes of a torchrun."""
 
 import contextlib
 import os
@@ -16,20 +16,20 @@ from tqdm import tqdm
 
 from common.cli import UserError
 
-SLOWEST_STEP = timedelta(minutes=30)  # processes that wait longer for one another within a run hang
-SLOWEST_MEMBER = timedelta(days=7)  # an ensemble's members do not end at the same time
+SLOWEST_STEP = timedelta(minutes=30)  # a process that waits longer for another within a run hangs
+SLOWEST_MEMBER = timedelta(days=7)  # members of an ensemble finish at different times
 OLD_GPU_INDEX = "https://download.pytorch.org/whl/cu126"  # the build with kernels for compute capabilities 5.0 to 9.0
 
 
 @dataclass(frozen=True)
 class Device:
-    """The resolved device of this process, its number format, and its place among the processes."""
+    """The device of this process, its precision, and its rank among the processes."""
 
     device: torch.device
-    precision: str  # "fp32", "bf16" or "fp16": what matrix products compute in; weights stay float32
+    precision: str  # of matrix products: "fp32", "bf16" or "fp16"; weights stay float32
     rank: int = 0
     processes: int = 1
-    patient: dist.ProcessGroup | None = None  # the group on the CPU by which processes wait for one another
+    patient: dist.ProcessGroup | None = None  # the CPU group in which processes wait for one another
 
     @property
     def main(self) -> bool:
@@ -43,28 +43,32 @@ class Device:
 
     @property
     def name(self) -> str:
-        """The device as its maker calls it."""
+        """The name of the GPU, or the type of the device."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
     @property
     def words(self) -> str:
-        """Device and number format, as a script prints them."""
+        """Device and precision, as a script prints them."""
         tf32 = self.device.type == "cuda" and self.precision == "fp32"
         return f"{self.name}, {self.precision}" + (" with TF32 products" if tf32 else "")
 
     def alone(self) -> "Device":
-        """The same device for a process that works by itself, as each does on its members of an ensemble."""
+        """The same device for a process that works alone, as on its own members of an ensemble."""
         return replace(self, rank=0, processes=1)
 
     def print_line(self, line: str) -> None:
-        """Print a line at once, also into a log file, above any progress bar; processes but the main one are silent."""
+        """Print a line above any progress bar and flush it. Only the main process prints."""
         if self.main:
             tqdm.write(line)
             sys.stdout.flush()
 
     def predicting(self) -> "Device":
-        """The same device for predictions: on a CPU in float32, so that they agree with what `pipeline` computes."""
+        """The same device for predictions: float32 on a CPU, so that they agree with `pipeline`."""
         return replace(self, precision="fp32") if self.device.type == "cpu" else self
+
+    def place(self, model: torch.nn.Module) -> None:
+        """Move a model to this device, in place."""
+        model.to(self.device)
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """A context in which matrix products run in `precision`."""
@@ -74,11 +78,11 @@ class Device:
 
 
 def open_device(device: str = "auto", precision: str = "auto", distributed: bool = True) -> Device:
-    """Resolve --device and --precision, and join the other processes where torchrun started this one.
+    """Resolve --device and --precision, and join the other processes of a torchrun.
 
-    Raises UserError for a device that is not there or that torch cannot use, or a precision that it lacks.
+    Raises UserError for a device that is missing or that torch cannot use, or a precision that it does not support.
     """
-    # Batches differ in size: fixed segments would leave gaps. It counts only before CUDA starts.
+    # Batches differ in size, so fixed segments would leave gaps. Only read when CUDA starts.
     if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
         os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     processes = int(os.environ.get("WORLD_SIZE", 1)) if distributed else 1
@@ -90,7 +94,7 @@ def open_device(device: str = "auto", precision: str = "auto", distributed: bool
             raise UserError(f"{processes} processes but {torch.cuda.device_count()} GPUs; lower --nproc-per-node")
         _check_kernels(where)
         torch.cuda.set_device(where)
-        torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
+        torch.set_float32_matmul_precision("high")  # TF32 for matrix products that autocast leaves in float32
     patient = _join_processes(kind) if processes > 1 else None
     return Device(where, _precision(kind, precision), rank, processes, patient)
 
@@ -102,10 +106,10 @@ def close_device(device: Device) -> None:
 
 
 def _join_processes(kind: str) -> dist.ProcessGroup:
-    """Join the other processes; returns the group by which they wait for one another.
+    """Join the other processes; returns the group in which they wait for one another.
 
-    Python objects travel over gloo, whose waiting costs a GPU nothing, so that NCCL's time limit can be short: it is
-    what ends a run that hangs.
+    Python objects are exchanged over gloo, which does not occupy the GPU while waiting. So NCCL's time limit can be
+    short, and it ends a run that hangs.
     """
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=SLOWEST_STEP)
@@ -116,11 +120,11 @@ def _available(device: str) -> str:
     if device in ("auto", "cuda") and torch.cuda.is_available():
         return "cuda"
     if device == "cuda":
-        raise UserError(f"--device cuda: torch {torch.__version__} can use no CUDA GPU ({_why_no_cuda()})")
+        raise UserError(f"--device cuda: torch {torch.__version__} finds no CUDA GPU ({_why_no_cuda()})")
     if device == "auto" and torch.version.cuda and _has_nvidia_gpu():
         raise UserError(
-            f"there is an NVIDIA GPU, and torch {torch.__version__} cannot use it ({_why_no_cuda()}); install a newer "
-            "driver, or the build of torch for this one (see docs/gpus.md); --device cpu trains without it"
+            f"there is an NVIDIA GPU, but torch {torch.__version__} cannot use it ({_why_no_cuda()}); install a newer "
+            "driver, or the build of torch for this driver (see docs/gpus.md); --device cpu works without the GPU"
         )
     if device in ("auto", "mps") and torch.backends.mps.is_available():
         return "mps"
@@ -130,7 +134,7 @@ def _available(device: str) -> str:
 
 
 def _has_nvidia_gpu() -> bool:
-    """Whether the system shows an NVIDIA GPU that the user has not hidden from torch."""
+    """Whether there is an NVIDIA GPU that CUDA_VISIBLE_DEVICES does not hide."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
     if any(Path("/dev").glob("nvidia[0-9]*")):
@@ -146,7 +150,7 @@ def _has_nvidia_gpu() -> bool:
 
 
 def _why_no_cuda() -> str:
-    """torch's own reason, in a line: no CUDA in the build, a driver too old, no device."""
+    """torch's own reason in one line: a build without CUDA, an old driver, no device."""
     if not torch.version.cuda:
         return "this is a build without CUDA"
     try:
@@ -158,26 +162,26 @@ def _why_no_cuda() -> str:
 
 
 def _check_kernels(where: torch.device) -> None:
-    """Refuse a GPU for which this build of torch has no kernels: each call would fail. Raises UserError."""
+    """Raise UserError if this build of torch has no kernels for the GPU: every call would fail."""
     major, minor = torch.cuda.get_device_capability(where)
     for entry in torch.cuda.get_arch_list():  # such as sm_90, sm_90a, compute_120
         kind, _, digits = entry.partition("_")
         number = int("".join(filter(str.isdigit, digits)))
         built = divmod(number, 10)
         same = built[0] == major and built[1] <= minor
-        if same if kind == "sm" else built <= (major, minor):  # compute_: code that the driver translates
+        if same if kind == "sm" else built <= (major, minor):  # compute_: code that the driver compiles for newer GPUs
             return
     version = torch.__version__.partition("+")[0]
     raise UserError(
-        f"{torch.cuda.get_device_name(where)} (sm_{major}{minor}): torch {torch.__version__} has kernels for "
-        f"{', '.join(torch.cuda.get_arch_list())} alone. Older GPUs need another build: "
-        f"pip install torch=={version} --index-url {OLD_GPU_INDEX}; or --device cpu"
+        f"{torch.cuda.get_device_name(where)} (sm_{major}{minor}): torch {torch.__version__} has kernels only for "
+        f"{', '.join(torch.cuda.get_arch_list())}. Older GPUs need another build: "
+        f"pip install torch=={version} --index-url {OLD_GPU_INDEX}; or use --device cpu"
     )
 
 
 def _precision(kind: str, precision: str) -> str:
     if precision == "auto":
-        # bf16 needs no loss scaling; older GPUs only emulate it, and CPUs without it run it far slower than fp32.
+        # bf16 needs no loss scaling. Older GPUs only emulate it; on CPUs without it, it is far slower than fp32.
         if kind == "cuda":
             return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
         return "bf16" if kind == "cpu" and _cpu_has_bf16() else "fp32"
@@ -187,6 +191,6 @@ def _precision(kind: str, precision: str) -> str:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 matrices natively: AVX-512 BF16 or AMX. torch's own checks, private as yet."""
+    """Whether the CPU multiplies bf16 matrices natively (AVX-512 BF16 or AMX), by torch's private checks."""
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(check() for check in checks if check)

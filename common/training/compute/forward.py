@@ -1,28 +1,32 @@
-"""The forward pass: packed (linear layers see no padding) where the architecture allows, padded otherwise.
+"""The forward pass: packed, without padding, for BERT-like architectures; padded for others.
 
-Packed, the tokens of all texts of a batch form one row. Linear layers waste nothing on padding, and attention works
-text by text: by the variable-length kernel on GPUs that have it, in a rectangle on other GPUs, by one call per length
-on CPUs. BERT-like classifiers read the first token alone, so the last layer is computed for that token only.
+In a packed batch the tokens of all texts form one row, so linear layers compute no padding. Attention works text by
+text: with the variable-length kernel on GPUs that have it, in a padded rectangle on other GPUs, with one call per
+length on CPUs. BERT-like classifiers read only the first token, so the last layer is computed for that token only.
 """
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 from common.training.compute.attention import Packed, choose_attention, find_runs, has_varlen_kernel
+from common.training.compute.devices import Device
 from common.training.encoders.architectures import PADDING_MATTERS, POSITIONS_AFTER_PADDING
 from common.training.encoders.pooling import encoder_layers
 
 
-def choose_mode(model, device) -> str:
-    """How batches of this model are computed on this Device.
+def choose_mode(model: PreTrainedModel, device: Device) -> str:
+    """How to compute batches of this model on this device.
 
     "varlen", "rectangle" and "packed" are packed and differ in their attention: the variable-length kernel of modern
     GPUs, a masked rectangle, one call per length on CPUs. "padded" is the architecture's own forward pass.
-    The kernel needs CUDA, compute capability 8.0, bf16, no attention dropout, and heads of a size that it has.
+    The kernel needs CUDA, compute capability 8.0, bf16, no attention dropout, and a supported head size.
     """
     if encoder_layers(model) is None:
         return "padded"
@@ -36,44 +40,46 @@ def choose_mode(model, device) -> str:
     return "rectangle"
 
 
-def compile_layers(model) -> None:
-    """Compile what the layers compute. BERT-like layers share one graph before attention and one after it.
+def compile_layers(model: PreTrainedModel) -> None:
+    """Compile the layers. BERT-like layers share one graph before attention and one after it.
 
-    Attention stays outside: so the graphs depend on the number of tokens alone, not on the texts, and are few.
+    Attention is not compiled, so the graphs depend only on the number of tokens, not on the texts, and few are needed.
     """
     if encoder_layers(model) is None:
         model.compile(dynamic=True)
     else:
-        model.layer_parts = torch.compile(_project, dynamic=True), torch.compile(_finish, dynamic=True)
+        vars(model)["layer_parts"] = torch.compile(_project, dynamic=True), torch.compile(_finish, dynamic=True)
 
 
-def compute_logits(model, batch: Packed, mode: str) -> torch.Tensor:
+def compute_logits(model: PreTrainedModel, batch: Packed, mode: str) -> torch.Tensor:
     """Logits [texts, classes] of a packed batch, in the given mode (see `choose_mode`)."""
     if mode == "padded" and model.config.model_type in PADDING_MATTERS:
         return torch.cat([model(input_ids=ids).logits for ids in _rectangles(batch)])
-    if mode == "padded":
+    stack = encoder_layers(model)
+    if mode == "padded" or stack is None:
         return _padded_logits(model, batch)
-    base = model.base_model
+    base: Any = model.base_model  # BERT-like: embeddings, encoder, perhaps a pooler
     offset = base.embeddings.padding_idx + 1 if base.config.model_type in POSITIONS_AFTER_PADDING else 0
     hidden = base.embeddings(input_ids=batch.ids[None], position_ids=batch.places[None] + offset)  # [1, tokens, h]
     if hasattr(base, "embeddings_project"):
         hidden = base.embeddings_project(hidden)
     hidden = hidden.squeeze(0)
     attend, segments = choose_attention(batch, mode, hidden.dtype)
-    *layers, last = encoder_layers(model)
+    *layers, last = stack
     for layer in layers:
         hidden = _run(model, layer, hidden, attend, segments)
     if getattr(model.config, "mean_pooling_layer", False):
         summary = _mean_pooling_layer(last, hidden, batch)
     else:
         summary = _first_token_layer(last, hidden, batch, attend, segments)
+    head: Any = model
     if getattr(base, "pooler", None) is not None:
-        return model.classifier(model.dropout(base.pooler(summary[:, None])))
-    return model.classifier(summary[:, None])  # both read the first of [texts, 1, h]
+        return head.classifier(head.dropout(base.pooler(summary[:, None])))
+    return head.classifier(summary[:, None])  # both read the first of [texts, 1, h]
 
 
 def _run(model, layer, *inputs):
-    """`_layer`, its parts compiled where `compile_layers` was called, recomputed in the backward pass where wanted."""
+    """`_layer`, with the parts that `compile_layers` compiled, and with activation checkpointing if enabled."""
     inputs = layer, *inputs, *getattr(model, "layer_parts", (_project, _finish))
     if layer.gradient_checkpointing and layer.training:
         return checkpoint(_layer, *inputs, use_reentrant=False)
@@ -103,12 +109,12 @@ def _project(hidden, *layers):
 
 
 def _finish(layer, context, hidden):
-    """What follows attention in a layer: context and hidden [tokens, h] -> [tokens, h]."""
+    """The part of a layer after attention: context and hidden [tokens, h] -> [tokens, h]."""
     return layer.feed_forward_chunk(layer.attention.output(context, hidden))
 
 
 def _mean_pooling_layer(layer, hidden, batch):
-    """The pooling layer (encoders/pooling.py) without its constant matrices: [tokens, h] -> [texts, h]."""
+    """The pooling layer (encoders/pooling.py), computed without its constant matrices: [tokens, h] -> [texts, h]."""
     total = torch.zeros(len(batch.lengths), hidden.shape[1], device=hidden.device)
     mean = total.index_add(0, batch.owner, hidden.float()) / batch.starts.diff()[:, None]
     first = hidden.index_select(0, batch.starts[:-1])
@@ -132,10 +138,10 @@ def _padded_logits(model, batch):
 
 
 @contextlib.contextmanager
-def _always_masked():
-    """While entered, transformers makes a mask for SDPA without looking whether any text is padded: a GPU would wait.
+def _always_masked() -> Iterator[None]:
+    """Within this context, transformers always makes a mask for SDPA and does not check for padding.
 
-    It also keeps compiled graphs few: batches with and without padding are computed alike.
+    That check would make a GPU wait, and would add compiled graphs for batches without padding.
     """
     ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] = _mask_unseen
     try:

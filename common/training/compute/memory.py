@@ -1,4 +1,4 @@
-"""GPU memory: how many tokens fit at once, and what to do when they do not."""
+"""GPU memory: how many tokens fit at once, and how to recognize that it is full."""
 
 import torch
 from transformers import PreTrainedModel
@@ -6,26 +6,27 @@ from transformers import PreTrainedModel
 from common.training.compute.devices import Device
 
 CPU_MICROBATCH_TOKENS = 2048
-MOST_MICROBATCH_TOKENS = 32768  # beyond this an H100 gains nothing
+MOST_MICROBATCH_TOKENS = 32768  # an H100 gains nothing beyond this
 FEWEST_MICROBATCH_TOKENS = 512
 ACTIVATION_BYTES = 60  # per token, layer and hidden unit in 16 bits: what a BERT layer keeps for its backward pass
 TRAINING_BYTES = 18  # per weight: float32 weight, gradient, two moments; the 16-bit copy of autocast
 PREDICTION_BYTES = 6  # per weight: the float32 weight and its 16-bit copy
 
-# Errors by which libraries other than torch's CUDA allocator say that memory is full; torch raises plain RuntimeErrors
+# Out-of-memory errors of libraries other than torch's CUDA allocator, which torch raises as plain RuntimeErrors
 MEMORY_MESSAGES = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "MPS backend out of memory")
 
 
 def microbatch_budget(model: PreTrainedModel, device: Device, training: bool = True) -> int:
-    """How many tokens to compute at once, estimated from free memory: weights, gradients, two moments, activations.
+    """Estimate from the free memory how many tokens to compute at once.
 
-    An estimate is enough: where it is too high, the loop halves it (see common/training/step.py).
+    Counts weights, gradients, two moments and activations. If the estimate is too high, the training step halves it
+    (see common/training/step.py).
     """
     if device.device.type != "cuda":
         return CPU_MICROBATCH_TOKENS
     config = model.config
     weights = sum(parameter.numel() for parameter in model.parameters())
-    # What this process's allocator holds is its own to use again: a member of an ensemble before this one had it.
+    # Memory that this process has reserved, for example for the previous member of an ensemble, can be used again
     available = torch.cuda.mem_get_info(device.device)[0] + torch.cuda.memory_reserved(device.device)
     free = 0.9 * available - weights * (TRAINING_BYTES if training else PREDICTION_BYTES)
     per_token = config.num_hidden_layers * config.hidden_size * (ACTIVATION_BYTES if training else 2)
@@ -35,14 +36,14 @@ def microbatch_budget(model: PreTrainedModel, device: Device, training: bool = T
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch says that the device's memory is full."""
+    """Whether an error of torch means that the device's memory is full."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in MEMORY_MESSAGES)
 
 
 def free_cached_memory(device: Device) -> None:
-    """Give back what torch's allocator keeps for later. Call it outside the handler: an exception holds tensors."""
+    """Release the memory that torch's allocator caches. Call it outside `except`: an exception holds tensors."""
     if device.device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.device.type == "mps":

@@ -1,7 +1,9 @@
-"""The processes of a torchrun: what they tell one another, what they add up, how they enter a run together."""
+"""The processes of a torchrun: exchange values, sum tensors and gradients, open a run together."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -10,26 +12,25 @@ from common.cli import UserError
 from common.runs import open_run
 from common.training.compute.devices import Device
 
-SEEN_WITHIN = 30  # seconds: a network disk shows new files late
-BUCKET_BYTES = 25 * 2**20  # as in DistributedDataParallel: large enough for the network, small enough to begin early
+SEEN_WITHIN = 30  # seconds; a network disk shows new files late
+BUCKET_BYTES = 25 * 2**20  # as in DistributedDataParallel
 
 
-def gather(device: Device, value: object) -> list:
-    """The values of all processes, by rank: a list, the same in every process. Waits for the slowest, for days."""
-    values = [value]
+def gather(device: Device, value: Any) -> list:
+    """The values of all processes, by rank. Waits for the slowest process, for days if necessary."""
+    values = [value] * device.processes
     if device.processes > 1:
-        values = [None] * device.processes
         dist.all_gather_object(values, value, group=device.patient)
     return values
 
 
 def agree(device: Device, *wishes: bool) -> list[bool]:
-    """For each of the wishes whether any process has it: the same answer in every process."""
+    """For each wish, whether any process has it; the answer is the same in every process."""
     return [any(each) for each in zip(*gather(device, wishes), strict=True)]
 
 
 def sum_over_processes(tensors: list[torch.Tensor]) -> None:
-    """Add up float32 tensors over all processes, in place: one message for all of them."""
+    """Sum float32 tensors over all processes, in place, in a single message."""
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
     for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -37,44 +38,54 @@ def sum_over_processes(tensors: list[torch.Tensor]) -> None:
 
 
 def copy_from_main(device: Device, model: torch.nn.Module) -> None:
-    """Give every process the main one's weights."""
+    """Copy the main process's weights to every process."""
     if device.processes > 1:
         for tensor in model.state_dict().values():
             dist.broadcast(tensor, 0)
 
 
 def enter_run(device: Device, folder: Path, config: dict, overwrite: bool = False, shared: bool = False) -> bool:
-    """Open a run folder on the main process, for all of them (see `open_run`); returns whether it is complete.
+    """Open a run folder on the main process for all processes (see `open_run`); returns whether it is complete.
 
-    Raises UserError in every process where one does not see the main one's folder: nodes without a shared disk.
+    Raises UserError in every process if one of them does not see the folder: nodes without a shared disk.
     """
     complete = gather(device, open_run(folder, config, overwrite, shared) if device.main else None)[0]
     seen = gather(device, _appears(Path(folder) / "config.json"))
     if not all(seen):
         raise UserError(
-            f"process {seen.index(False)} of {device.processes} does not see {folder}, which process 0 made: "
+            f"process {seen.index(False)} of {device.processes} does not see {folder}, which process 0 created: "
             "name a run folder on a disk that all nodes share, with --run-name"
         )
     return complete
 
 
 def _appears(path: Path) -> bool:
+    """Whether a file exists, or does so within SEEN_WITHIN."""
     end = time.monotonic() + SEEN_WITHIN
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.1)
     return path.exists()
 
 
-class GradientExchange:
-    """Adds up gradients over the processes while the backward pass goes on, bucket by bucket.
+@dataclass(frozen=True, eq=False)
+class _Sum:
+    """A requested sum of one bucket's gradients."""
 
-    Gradients arrive from the last layer to the first. As soon as those of a bucket are there, their sum is asked for;
-    all processes ask in the same order. DistributedDataParallel does the same for a module's forward(), which this
-    project does not call (see common/training/compute/forward.py).
+    parameters: list[torch.nn.Parameter]
+    flat: torch.Tensor  # their gradients in a row
+    work: dist.Work
+
+
+class GradientExchange:
+    """Sums gradients over the processes bucket by bucket, during the backward pass.
+
+    Gradients arrive from the last layer to the first. When all gradients of a bucket are there, their sum is requested;
+    all processes request sums in the same order. DistributedDataParallel does the same for a module's forward(), which
+    this project does not call (see common/training/compute/forward.py).
     """
 
     def __init__(self, parameters: list[torch.nn.Parameter]):
-        self.buckets = [[]]
+        self.buckets: list[list[torch.nn.Parameter]] = [[]]
         size = 0
         for parameter in reversed(parameters):
             if size >= BUCKET_BYTES:
@@ -84,35 +95,35 @@ class GradientExchange:
             size += parameter.numel() * parameter.element_size()
             parameter.register_post_accumulate_grad_hook(self._arrive)
         self.place = {id(parameter): n for n, bucket in enumerate(self.buckets) for parameter in bucket}
-        self.missing, self.sums = [], []
+        self.missing: list[set[int]] = []  # of each bucket: ids of parameters whose gradients have not arrived
+        self.sums: list[_Sum | None] = []  # None: no parameter of the bucket has a gradient
         self.last_pass = False
 
     def begin(self) -> None:
-        """Before a step: nothing is asked for yet."""
+        """Call before a step."""
         self.sums, self.last_pass = [], False
 
     def begin_last_pass(self) -> None:
-        """Before the step's last backward pass: a gradient that arrives now is complete.
+        """Call before the step's last backward pass: gradients that arrive from now on are complete.
 
-        Where memory runs out within that pass, it is called again before the next try. Sums that were asked for stay:
-        each was of complete gradients, and the other processes have them.
+        If memory runs out during that pass, call it again before the next attempt. Sums requested so far remain valid:
+        each is of complete gradients, and the other processes have it.
         """
         self.missing = [{id(parameter) for parameter in bucket} for bucket in self.buckets]
         self.last_pass = True
 
     def pause(self) -> None:
-        """After a pass that broke off."""
+        """Call after a failed pass."""
         self.last_pass = False
 
     def finish(self) -> None:
-        """Wait for all sums and put them in the gradients' place."""
+        """Wait for all sums and replace the gradients with them."""
         while len(self.sums) < len(self.buckets):
-            self._ask()  # a bucket with parameters that have no gradient
-        for parameters, flat, work in self.sums:
-            if not parameters:
-                continue
-            work.wait()
-            for parameter, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            self._request_sum()  # a bucket with parameters that have no gradient
+        for each in filter(None, self.sums):
+            each.work.wait()
+            totals = each.flat.split([parameter.numel() for parameter in each.parameters])
+            for parameter, total in zip(each.parameters, totals, strict=True):
                 parameter.grad = total.view_as(parameter)
         self.begin()
 
@@ -121,12 +132,12 @@ class GradientExchange:
             return
         self.missing[self.place[id(parameter)]].discard(id(parameter))
         while len(self.sums) < len(self.buckets) and not self.missing[len(self.sums)]:
-            self._ask()
+            self._request_sum()
 
-    def _ask(self) -> None:
+    def _request_sum(self) -> None:
         parameters = [parameter for parameter in self.buckets[len(self.sums)] if parameter.grad is not None]
         if not parameters:
-            self.sums.append(([], None, None))
+            self.sums.append(None)
             return
-        flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
-        self.sums.append((parameters, flat, dist.all_reduce(flat, async_op=True)))
+        flat = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+        self.sums.append(_Sum(parameters, flat, dist.all_reduce(flat, async_op=True)))

@@ -1,16 +1,16 @@
-"""What is known of architectures, by config.json's `model_type`: the one place that the other modules ask.
+"""Facts about architectures, by config.json's `model_type`. Other modules look them up only here.
 
-An architecture that no list names takes the general way: the library's own forward pass on padded batches.
+An architecture in none of these lists uses the library's own forward pass on padded batches.
 """
 
-# The packed forward pass (forward.py) and the appended pooling layer (pooling.py) know the layers of these types.
-# Each is tested equal to the library's own forward pass (tests/training/test_encoders.py).
+# Architectures that the packed forward pass (forward.py) and the pooling layer (pooling.py) support.
+# tests/training/test_encoders.py compares each with the library's own forward pass.
 BERT_LIKE = frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"})
 
-# These pool by configuration: its `classifier_pooling` is "mean" or "cls".
+# These have a setting for pooling: `classifier_pooling` is "mean" or "cls".
 POOLED_BY_CONFIG = frozenset({"eurobert", "modernbert"})
 
-# Positions are counted from the padding id + 1, so fewer tokens fit than there are position embeddings.
+# Positions start at the padding id + 1, so fewer tokens fit than there are position embeddings.
 POSITIONS_AFTER_PADDING = frozenset(
     {
         "camembert",
@@ -31,11 +31,11 @@ POSITIONS_AFTER_PADDING = frozenset(
     }
 )
 
-# Padding changes the logits (it reaches other tokens by convolutions, Fourier transforms or shared summaries, or XLNet
-# reads the last place), so only texts of equal length are computed together.
+# Padding changes the logits of these (through convolutions, Fourier transforms or shared summaries; XLNet reads the
+# last position), so a batch holds only texts of equal length.
 PADDING_MATTERS = frozenset({"canine", "convbert", "fnet", "mobilebert", "nystromformer", "xlnet", "yoso"})
 
-# The names that configurations have for the two dropout rates, most usual first.
+# Names of the two dropout rates in configurations, most common first.
 DROPOUT_NAMES = ("hidden_dropout_prob", "dropout", "resid_pdrop", "dropout_rate", "classifier_dropout")
 ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 

@@ -1,9 +1,11 @@
-"""An encoder's configuration, identity and size; also where config.json names no model type."""
+"""An encoder's configuration, identity and size; also if config.json has no model type."""
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +20,14 @@ from common.hub import explain_fetch
 from common.training.encoders.architectures import POSITIONS_AFTER_PADDING
 from common.training.encoders.sources import PEFT_ADAPTER, Source, weight_files
 
-MOST_LAYERS = 1000  # a configuration with more is damaged or hostile
-UNLIMITED = 2**20  # positions, where a configuration names no maximum
+MOST_LAYERS = 1000  # a configuration with more layers is damaged or hostile
+UNLIMITED = 2**20  # positions, if the configuration has no maximum
 
 
 def load_config(source: Source) -> PreTrainedConfig:
-    """The configuration as the library reads it, with its `model_type`. Raises UserError.
+    """The configuration with its `model_type`. Raises UserError.
 
-    Repositories from before 2020 (gbert-base among them) name no model type, and transformers 5 refuses them.
+    Repositories from before 2020, such as gbert-base, have no model type, and transformers 5 refuses them.
     """
     try:
         content, _ = load_part(PreTrainedConfig.get_config_dict, source)
@@ -33,33 +35,34 @@ def load_config(source: Source) -> PreTrainedConfig:
         if find_file(source, "adapter_config.json"):
             raise UserError(f"model {source.location!r} {PEFT_ADAPTER}") from None
         raise
-    kind = AutoConfig
+    load = AutoConfig.from_pretrained
     if "model_type" not in content:
-        kind = CONFIG_MAPPING[_guess_model_type(source, content.get("architectures"))]
-    return load_part(kind.from_pretrained, source, trust_remote_code=False)
+        load = CONFIG_MAPPING[_guess_model_type(source, content.get("architectures"))].from_pretrained
+    return load_part(load, source, trust_remote_code=False)
 
 
-def _guess_model_type(source, architectures):
-    """The type of the class that config.json names under `architectures`, else of what the name says."""
+def _guess_model_type(source: Source, architectures: list[str] | None) -> str:
+    """The model type of the class in config.json's `architectures`, else one that occurs in the encoder's name."""
     for name in architectures or []:
         config_class = getattr(getattr(transformers, str(name), None), "config_class", None)
-        if getattr(config_class, "model_type", None) in CONFIG_MAPPING:
-            return config_class.model_type
+        model_type = getattr(config_class, "model_type", "")
+        if model_type in CONFIG_MAPPING:
+            return model_type
     name = source.folder.resolve().name if source.folder else source.location
     for model_type in sorted(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, key=len, reverse=True):
         if model_type in name.lower():  # as transformers 4 did
             return model_type
     raise UserError(
-        f"model {source.location!r}: its config.json has no model_type, and neither `architectures` nor the name tells "
-        'it; add "model_type" to a local copy of config.json ("bert" for a BERT)'
+        f"model {source.location!r}: its config.json has no model_type, and neither `architectures` nor the name "
+        'gives one; add "model_type" to a local copy of config.json ("bert" for a BERT)'
     )
 
 
 def describe_source(source: Source) -> dict:
     """The encoder's identity and size: {"revision", "parameters", "model_type", "weights"}.
 
-    The revision is the hub's commit (see common/hub.py), or a hash over a local folder's weights; "weights" is the
-    format of the file that is loaded, "safetensors" or "pickle". Raises UserError.
+    The revision is the hub's commit (see common/hub.py) or a hash of a local folder's configuration and weights.
+    "weights" is the format of the loaded file, "safetensors" or "pickle". Raises UserError.
     """
     if source.location == "tiny":
         return {"revision": None, "parameters": 0, "model_type": "bert", "weights": None}
@@ -69,7 +72,7 @@ def describe_source(source: Source) -> dict:
     if source.folder:
         files = weight_files(source.folder)
         held = sum(path.stat().st_size for path in files)
-        if parameters > held:  # a weight takes at least a byte: stop before memory is asked for
+        if parameters > held:  # a weight takes at least a byte: stop before allocating memory
             raise UserError(
                 f"model folder {source.folder}: config.json describes {parameters:,} weights, "
                 f"the files of its weights have {held:,} bytes"
@@ -85,20 +88,20 @@ def describe_source(source: Source) -> dict:
 
 
 def has_safetensors(source: Source) -> bool:
-    """Whether the encoder's weights are in .safetensors files; loading prefers them to pickles."""
+    """Whether the encoder has .safetensors files, which are preferred to pickled weights."""
     if source.folder:
         return weight_files(source.folder)[0].suffix == ".safetensors"
     return any(find_file(source, name) for name in ("model.safetensors", "model.safetensors.index.json"))
 
 
 def find_file(source: Source, name: str) -> Path | None:
-    """The path of one file of the encoder, fetched where need be, or None where there is no such file."""
+    """The path of one file of the encoder, downloaded if necessary; None if there is no such file."""
     path = load_part(cached_file, source, filename=name, _raise_exceptions_for_missing_entries=False)
     return Path(path) if path else None
 
 
 def set_padding(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give both a padding token where the files name none: the end token, as is usual for decoders like Llama."""
+    """If the files have no padding token, use the end token, as usual for decoders such as Llama."""
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
     rows = getattr(config, "vocab_size", None) or UNLIMITED
@@ -116,14 +119,14 @@ def max_positions(config: PreTrainedConfig) -> int:
     return limit - (padding + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
 
 
-def _count_described(source, config):
-    """The number of weights that a configuration describes, without memory for them. Raises UserError."""
+def _count_described(source: Source, config: PreTrainedConfig) -> int:
+    """The number of weights that a configuration describes. Allocates no memory for them. Raises UserError."""
     if (getattr(config, "num_hidden_layers", None) or 0) > MOST_LAYERS:
         raise UserError(f"model {source.location}: {config.num_hidden_layers:,} layers are more than {MOST_LAYERS}")
     try:
         with torch.device("meta"):
             return count_parameters(AutoModel.from_config(config))
-    except Exception as error:  # sizes that no model can have
+    except Exception as error:  # impossible sizes
         raise UserError(explain(source, error)) from error
 
 
@@ -134,21 +137,21 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 @cache
 def set_up_transformers() -> None:
-    """Quieten transformers and keep it from conversions; before anything is loaded, and not on importing this."""
-    transformers.logging.set_verbosity_error()  # missing head weights and the like are checked here, not shown
+    """Silence transformers and disable its weight conversion. Runs before the first load, not at import."""
+    transformers.logging.set_verbosity_error()  # this project checks for missing weights
     transformers.utils.logging.disable_progress_bar()
-    # Where a repository has pickle weights alone, it would ask a third party in the background to convert them.
+    # For repositories with only pickled weights, transformers would ask a third party to convert them.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 
-def load_part(loader, source: Source, **settings):
-    """What one of the library's loaders gives for this source. Raises UserError, in one line, where it cannot."""
+def load_part(loader: Callable, source: Source, **settings: Any) -> Any:
+    """Call one of transformers' loaders for this source. Raises UserError with one line if it fails."""
     set_up_transformers()
     try:
         return loader(source.location, revision=source.revision, **settings)
     except UserError:
         raise
-    except Exception as error:  # the libraries raise a dozen types here, all for the same few reasons
+    except Exception as error:  # the libraries raise a dozen types here
         raise UserError(explain(source, error)) from error
 
 

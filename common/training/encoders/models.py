@@ -1,13 +1,15 @@
-"""An encoder's weights under a classification head: loaded in float32, checked to be whole, with a seeded head."""
+"""Load an encoder with a classification head: float32 weights, checked for completeness, a seeded head."""
+
+from collections.abc import Callable
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from common.cli import UserError
 from common.training.encoders.architectures import ATTENTION_DROPOUT_NAMES, DROPOUT_NAMES, POOLED_BY_CONFIG
 from common.training.encoders.configs import load_config, load_part, set_padding
-from common.training.encoders.pooling import add_mean_pooling, freeze_pooling_layer
+from common.training.encoders.pooling import add_mean_pooling, encoder_layers, freeze_pooling_layer
 from common.training.encoders.sources import Source
 from common.training.encoders.tiny import build_tiny_model
 
@@ -21,14 +23,14 @@ def load_model(
     pooling: str,
     dropout: float | None = None,
     attention_dropout: float | None = 0.0,
-    print_line=print,
+    print_line: Callable[[str], None] = print,
 ) -> PreTrainedModel:
-    """An encoder with a fresh classification head, float32, on the CPU.
+    """An encoder with a classification head, float32, on the CPU.
 
-    `classes` [k] become the config's labels; `seed` draws the head (and all of `tiny`). `pooling` is "first" (the
-    first token, as the architecture has it) or "mean" (see pooling.py). `dropout` and `attention_dropout` replace the
-    checkpoint's values unless None. A head that the checkpoint has already is kept for the same class names alone;
-    `print_line` tells.  Raises UserError where the weights cannot be had or do not fit.
+    `classes` [k] become the config's labels. `seed` is the random seed of the head (and of all weights of `tiny`).
+    `pooling` is "first" (the first token, the architecture's default) or "mean" (see pooling.py). `dropout` and
+    `attention_dropout` replace the checkpoint's values unless None. A checkpoint's own head is kept only if its class
+    names are the same; `print_line` reports this. Raises UserError if the weights cannot be loaded or do not fit.
     """
     torch.manual_seed(seed)
     labels = {
@@ -41,7 +43,7 @@ def load_model(
     else:
         config = load_config(source)
         set_padding(config, tokenizer)
-        known = [str(config.id2label[number]) for number in sorted(config.id2label)]
+        known = [str(name) for _, name in sorted((config.id2label or {}).items())]
         settings = {**labels, **_dropout_settings(config, dropout, attention_dropout)}
         if config.model_type in POOLED_BY_CONFIG and pooling == "mean":
             settings["classifier_pooling"] = "mean"
@@ -59,29 +61,37 @@ def load_model(
         )
         _check_loaded(source, model, report)
         _settle_head(model, report, known, classes, print_line)
-    if getattr(model.config, "mean_pooling_layer", False):  # trained by this project before
-        freeze_pooling_layer(model)
+    layers = encoder_layers(model)
+    if layers is not None and getattr(model.config, "mean_pooling_layer", False):  # trained by this project before
+        freeze_pooling_layer(layers[-1])
     elif pooling == "mean" and model.config.model_type not in POOLED_BY_CONFIG:
         add_mean_pooling(model)
     return model
 
 
+def class_count(model: PreTrainedModel) -> int:
+    """The number of classes, which is the number of logits."""
+    return len(model.config.id2label or {})
+
+
 def head_parameters(model: PreTrainedModel) -> set[str]:
-    """The names of the parameters that are new or task-specific: the classification head and the pooler."""
+    """Names of the new or task-specific parameters: the classification head and the pooler."""
     encoder = {id(p) for n, p in model.base_model.named_parameters() if not n.startswith("pooler.")}
     return {name for name, parameter in model.named_parameters() if id(parameter) not in encoder}
 
 
 def unshared_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The weights by name, those that the model uses twice (BART's word embeddings) once, as save_pretrained does."""
+    """The weights by name. Tied weights (BART's word embeddings) appear once, as in save_pretrained."""
     weights = remove_tied_weights_from_state_dict(dict(model.state_dict()), model)
     return {name: tensor.contiguous() for name, tensor in weights.items()}
 
 
-def _settle_head(model, report, known, classes, print_line):
-    """Where the last layer came with the checkpoint: its rows in the order of `classes`, or drawn anew.
+def _settle_head(
+    model: PreTrainedModel, report: dict, known: list[str], classes: list[str], print_line: Callable[[str], None]
+) -> None:
+    """If the checkpoint has an output layer, reorder its rows to match `classes`, or initialize it again.
 
-    By position, a row would stand for another class than it was trained for.
+    Otherwise a row would be used for a class that it was not trained for.
     """
     new = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
     name, layer = _output_layer(model)
@@ -94,22 +104,24 @@ def _settle_head(model, report, known, classes, print_line):
         print_line("the checkpoint was trained for these classes: its classification head is kept")
         return
     for parameter in layer.parameters():
-        parameter._is_hf_initialized = False  # transformers would leave it as it is
+        vars(parameter)["_is_hf_initialized"] = False  # otherwise transformers skips it
     model._init_weights(layer)
-    print_line(f"the checkpoint was trained for other classes ({', '.join(known[:3])}, ...): its head is drawn anew")
+    print_line(f"the checkpoint was trained for other classes ({', '.join(known[:3])}, ...): a new head is initialized")
 
 
-def _output_layer(model):
-    """The name and the module of the layer that gives the logits: the last one as wide as there are classes."""
+def _output_layer(model: PreTrainedModel) -> tuple[str, torch.nn.Linear]:
+    """Name and module of the output layer: the last linear layer with one output per class."""
     return [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module.out_features == model.config.num_labels
+        if isinstance(module, torch.nn.Linear) and module.out_features == class_count(model)
     ][-1]
 
 
-def _dropout_settings(config, dropout, attention_dropout):
-    """The two rates under the configuration's own names. Raises UserError for a rate that it has no name for."""
+def _dropout_settings(
+    config: PreTrainedConfig | None, dropout: float | None, attention_dropout: float | None
+) -> dict[str, float]:
+    """The two rates under the configuration's names (None: a BERT's). Raises UserError for an unsupported rate."""
     settings = {}
     for option, value, names in (
         ("--dropout", dropout, DROPOUT_NAMES),
@@ -118,13 +130,13 @@ def _dropout_settings(config, dropout, attention_dropout):
         name = next((name for name in names if config is None or hasattr(config, name)), None)
         if value is not None and name:
             settings[name] = value
-        elif value:
+        elif value and config is not None:
             raise UserError(f"{option} {value:g}: {config.model_type} has no such dropout; leave the option out")
     return settings
 
 
-def _check_loaded(source, model, report):
-    """Only the head may be new: a checkpoint that lacks encoder weights would train from noise without a word."""
+def _check_loaded(source: Source, model: PreTrainedModel, report: dict) -> None:
+    """Only the head may be new. If encoder weights are missing, training would silently start from noise."""
     head = head_parameters(model)
     missing = [name for name in report["missing_keys"] if name not in head]
     mismatched = [str(entry[0]) for entry in report["mismatched_keys"] if entry[0] not in head]

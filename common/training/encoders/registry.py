@@ -1,4 +1,4 @@
-"""The encoders that have a short name: hub id, licence, and the defaults that suit them."""
+"""Encoders with a short name: hub id, licence and their own defaults."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,17 +9,17 @@ STARTER_FOLDER = Path(__file__).resolve().parents[3] / "models" / "starter"
 
 @dataclass(frozen=True)
 class Spec:
-    """An encoder: a hub id, or a folder. `defaults` replace those of its size (see common/training/options.py)."""
+    """An encoder: a hub id or a folder. `defaults` replace those of its size (see common/training/recipe.py)."""
 
     hub_id: str
     licence: str
-    revision: str | None = None  # None: the newest; the commit that was loaded is recorded in config.json
+    revision: str | None = None  # None: the newest; config.json records the commit that was loaded
     defaults: dict = field(default_factory=dict)
 
 
 MODELS = {
-    # One layer learns at rates that would wreck a deep encoder. Twice this rate or half the epochs are
-    # within the noise (benchmarks/results/recipes-starter.jsonl).
+    # A single layer tolerates rates that are too high for a deep encoder. Twice this rate or half the epochs make no
+    # significant difference (benchmarks/results/recipes-starter.jsonl).
     "starter": Spec(
         str(STARTER_FOLDER),
         "CC BY-SA 4.0, see its card",
@@ -41,12 +41,12 @@ MODELS = {
     # DeBERTa-v2: padded batches and the first token, no mean pooling
     "geberta-base": Spec("ikim-uk-essen/geberta-base", "MIT"),
     "geberta-large": Spec("ikim-uk-essen/geberta-large", "MIT"),
-    # Not verified: the files of its page could not be read, gerturax-2's are assumed
+    # Not verified: its files could not be read; assumed to match gerturax-2's
     "gerturax-3": Spec("gerturax/gerturax-3", "Apache-2.0"),
     "eurobert-210m": Spec("EuroBERT/EuroBERT-210m", "Apache-2.0"),
-    # Pickled weights alone, by its tags
+    # Only pickled weights, according to its tags
     "mmbert-base": Spec("jhu-clsp/mmBERT-base", "MIT"),
-    # Not verified: whether these two have a tokenizer.json; they load with and without
+    # Not verified whether these two have a tokenizer.json; they load with and without one
     "moderngbert-134m": Spec("LSX-UniWue/ModernGBERT_134M", "RAIL-M, research only"),
     "moderngbert-1b": Spec("LSX-UniWue/ModernGBERT_1B", "RAIL-M, research only"),
 }

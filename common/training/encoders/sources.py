@@ -1,4 +1,4 @@
-"""Where an encoder comes from: a short name, a hub id, a local folder. It needs no torch: typing errors are cheap."""
+"""Where an encoder comes from: a short name, a hub id or a local folder. No torch, so a typo fails at once."""
 
 import difflib
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ PEFT_ADAPTER = (
     "model and its tokenizer with save_pretrained(folder)"
 )
 
-BUILT = ("tiny", TFIDF)  # from the training texts, not from a checkpoint
+BUILT = ("tiny", TFIDF)  # built from the training texts, without a checkpoint
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from: a hub id (with revision), a local folder; `tiny` and `tfidf` are built."""
+    """Where a model comes from: a hub id with a revision, or a local folder; `tiny` and `tfidf` are built."""
 
     name: str
     location: str
@@ -26,13 +26,13 @@ class Source:
 
     @property
     def folder(self) -> Path | None:
-        """The local folder, or None where the encoder is on the hub or built."""
+        """The local folder; None if the encoder is on the hub or built."""
         path = Path(self.location)
         return path if self.location not in BUILT and path.is_dir() else None
 
 
 def find_source(name: str) -> Source:
-    """Resolve a short name, a hub id or a local folder. Raises UserError for what can be none of them."""
+    """Resolve a short name, a hub id or a local folder. Raises UserError for anything else."""
     if name in BUILT:
         return Source(name, name)
     if name in MODELS:
@@ -51,12 +51,12 @@ def find_source(name: str) -> Source:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weights that loading takes from a folder: .safetensors files, else pytorch_model*.bin; sorted."""
+    """The weight files of a folder: .safetensors files, else pytorch_model*.bin; sorted."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
-def _find_model(folder):
-    """The folder itself, or the only one below it that holds a model. Raises UserError, and says which folder does."""
+def _find_model(folder: Path) -> Path:
+    """The folder, or the only folder below it that holds a model. Raises UserError and names the folder that does."""
     if not (folder / "config.json").exists() or (folder / "members").is_dir() or (folder / "predictions").is_dir():
         members = sorted((folder / "members").glob("*/model/config.json"))
         if (folder / "model" / "config.json").exists():

@@ -1,7 +1,10 @@
-"""`tiny`: a small BERT from configuration, its WordPiece tokenizer trained on the training texts. No download."""
+"""`tiny`: a small, randomly initialized BERT with a WordPiece tokenizer trained on the training texts. No download."""
+
+from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -14,15 +17,17 @@ VOCABULARY = 8000
 MAX_LENGTH = 512
 
 
-def build_tiny_tokenizer(texts, vocabulary=VOCABULARY):
-    """Train a cased WordPiece tokenizer (umlauts kept, at most `vocabulary` pieces) on `texts`, an iterable of str.
+def build_tiny_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """Train a cased WordPiece tokenizer on `texts`. It keeps umlauts and has at most `vocabulary` pieces.
 
-    The same texts give the same tokenizer. The trainer alone does not see to that: it numbers the continuation pieces
-    in the order of a hash table, and breaks ties by number; so they are handed to it, sorted, as if they were special.
+    The same texts give the same tokenizer. The trainer does not guarantee this: it numbers continuation pieces in the
+    order of a hash table and breaks ties by number. So the pieces are passed in sorted order, as special tokens.
     """
     texts = list(texts)
     characters = [character for character in sorted(set("".join(texts))) if not character.isspace()]
-    pieces = characters + ["##" + character for character in characters]  # so that known characters spell any word
+    pieces = characters + [
+        "##" + character for character in characters
+    ]  # so that any word of known characters can be spelled
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -37,13 +42,15 @@ def build_tiny_tokenizer(texts, vocabulary=VOCABULARY):
     tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer, tokenizer.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
     tokenizer.decoder = decoders.WordPiece()
-    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
+    ids = tokenizer.get_vocab()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **SPECIAL_TOKENS)
 
 
-def build_tiny_model(tokenizer, labels, dropouts):
-    """A two-layer BERT for classification, drawn from torch's current seed; `labels` are config entries."""
+def build_tiny_model(
+    tokenizer: PreTrainedTokenizerBase, labels: dict[str, Any], dropouts: dict[str, Any]
+) -> BertForSequenceClassification:
+    """A two-layer BERT for classification, initialized with torch's current seed; `labels` are config entries."""
     return BertForSequenceClassification(
         BertConfig(
             vocab_size=len(tokenizer),

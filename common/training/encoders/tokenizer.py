@@ -1,12 +1,20 @@
-"""The encoder's tokenizer: the one of its files, with room for its positions, measured on the training texts."""
+"""Load an encoder's tokenizer and check that it fits the encoder and the training texts."""
 
 import importlib.util
 import json
 import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import transformers
 from tokenizers import Tokenizer
-from transformers import TOKENIZER_MAPPING, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    TOKENIZER_MAPPING,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from common.cli import UserError
 from common.training.encoders.architectures import BERT_LIKE
@@ -14,19 +22,19 @@ from common.training.encoders.configs import explain, find_file, load_config, lo
 from common.training.encoders.sources import Source
 from common.training.encoders.tiny import build_tiny_tokenizer
 
-# A tokenizer is measured on so many training texts, evenly spaced, and the first characters of each: whole articles
-# would take a quarter of the time that tokenizing all of them takes.
+# A tokenizer is checked on this many evenly spaced training texts, on their first characters only: whole articles
+# would take a quarter of the time needed to tokenize the dataset.
 MEASURED, MEASURED_CHARACTERS = 1000, 400
-MOST_UNKNOWN, MANY_UNKNOWN = 0.5, 0.02  # shares of unknown tokens: refused above the first, warned of above the second
-MANY_PIECES = 4.0  # tokens per word; German encoders need 1.3 to 1.7 of them for German
+MOST_UNKNOWN, MANY_UNKNOWN = 0.5, 0.02  # shares of unknown tokens: an error above the first, a warning above the second
+MANY_PIECES = 4.0  # tokens per word; German encoders need 1.3 to 1.7 for German
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 
 
-def load_tokenizer(source: Source, train_texts) -> tuple[PreTrainedTokenizerBase, list[str]]:
-    """The encoder's tokenizer with `model_max_length` capped at what the positions allow; and a list of warnings.
+def load_tokenizer(source: Source, train_texts: Iterable[str]) -> tuple[PreTrainedTokenizerBase, list[str]]:
+    """The encoder's tokenizer and a list of warnings. `model_max_length` is at most the number of positions.
 
-    `train_texts`, an iterable of str, train the tokenizer of `tiny`; any other is measured on them. Raises UserError
-    where the tokenizer cannot be had, or does not fit the texts or the encoder.
+    The tokenizer of `tiny` is trained on `train_texts`; any other is checked on them. Raises UserError if the
+    tokenizer cannot be loaded or does not fit the texts or the encoder.
     """
     if source.location == "tiny":
         return build_tiny_tokenizer(train_texts), []
@@ -37,9 +45,9 @@ def load_tokenizer(source: Source, train_texts) -> tuple[PreTrainedTokenizerBase
     _check_files(source, tokenizer)
     tokenizer, warnings = _prefer_file(source, tokenizer, config, texts)
     set_padding(config, tokenizer)
-    if any(tokenizer("a").get("token_type_ids", [])):  # the encoder would get other types in a pipeline than here
+    if any(tokenizer("a").get("token_type_ids", [])):  # transformers' pipeline would use them, and training does not
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
-    # GottBERT and others name no maximum (transformers then says 1e30); positions say it.
+    # GottBERT and others have no maximum (transformers then says 1e30)
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions(config))
     if tokenizer.model_max_length <= tokenizer.num_special_tokens_to_add():
         raise UserError(f"model {source.location!r}: its tokenizer leaves no room for text (model_max_length)")
@@ -49,12 +57,12 @@ def load_tokenizer(source: Source, train_texts) -> tuple[PreTrainedTokenizerBase
     return tokenizer, warnings + _check_ends(tokenizer, config)
 
 
-def _load_as_library(source, config):
-    """The tokenizer as transformers builds it."""
+def _load_as_library(source: Source, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer that transformers builds."""
     try:
         return load_part(AutoTokenizer.from_pretrained, source, config=config, trust_remote_code=False)
     except UserError:
-        # ModernBERT with a vocab.txt alone: transformers wants tokenizer.json, the class that the files name does not
+        # ModernBERT with only vocab.txt: transformers wants tokenizer.json, but the class in the files does not
         named = _read(source, "tokenizer_config.json").get("tokenizer_class", "")
         kind = getattr(transformers, named.removesuffix("Fast"), None)
         if find_file(source, "vocab.txt") and kind is not None:
@@ -62,15 +70,15 @@ def _load_as_library(source, config):
         spm = next((name for name in SENTENCEPIECE_FILES if find_file(source, name)), None)
         if spm and not all(importlib.util.find_spec(name) for name in ("sentencepiece", "google.protobuf")):
             raise UserError(
-                f"model {source.location!r}: its tokenizer is a SentencePiece model ({spm}), which takes two more "
-                "packages to read: pip install sentencepiece protobuf"
+                f"model {source.location!r}: its tokenizer is a SentencePiece model ({spm}), which needs two more "
+                "packages: pip install sentencepiece protobuf"
             ) from None
         _check_files(source, TOKENIZER_MAPPING.get(type(config), PreTrainedTokenizerFast))
         raise
 
 
-def _read(source, name):
-    """A JSON file of the encoder as a dict; empty where there is no such file."""
+def _read(source: Source, name: str) -> dict:
+    """A JSON file of the encoder as a dict; empty if there is no such file."""
     path = find_file(source, name)
     if not path:
         return {}
@@ -81,10 +89,10 @@ def _read(source, name):
     return content if isinstance(content, dict) else {}
 
 
-def _check_files(source, kind):
-    """Refuse a source without vocabulary for this tokenizer (or its class).
+def _check_files(source: Source, kind: Any) -> None:
+    """Raise UserError if there is no vocabulary for this tokenizer or class.
 
-    transformers 5 would build an empty one, to which every word is unknown.
+    transformers 5 would build an empty tokenizer to which every word is unknown.
     """
     names = dict(kind.vocab_files_names)
     whole = names.pop("tokenizer_file", None)
@@ -95,15 +103,17 @@ def _check_files(source, kind):
         alternatives = " and ".join(missing) + (f" (or {whole})" if whole else "")
         raise UserError(
             f"model {source.location!r} has no vocabulary: expected {alternatives} beside config.json; "
-            "copy the tokenizer's files there from where the encoder was trained"
+            "copy the tokenizer's files from the encoder's original repository"
         )
 
 
-def _prefer_file(source, tokenizer, config, texts):
-    """The tokenizer that gives the ids of tokenizer.json on these texts, and what to say about it.
+def _prefer_file(
+    source: Source, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, texts: Sequence[str]
+) -> tuple[PreTrainedTokenizerBase, list[str]]:
+    """The tokenizer that gives the same ids as tokenizer.json on these texts, and warnings.
 
-    transformers 5 rebuilds a tokenizer by the class that it finds in the configurations, and of tokenizer.json takes
-    the vocabulary alone: lower-casing and splitting may then be other than in pre-training.
+    transformers 5 builds the tokenizer class named in the configuration and takes only the vocabulary from
+    tokenizer.json. Lower-casing and splitting can then differ from pre-training.
     """
     path = find_file(source, "tokenizer.json")
     if not path or not texts:
@@ -118,7 +128,7 @@ def _prefer_file(source, tokenizer, config, texts):
         return tokenizer, []
     same_pieces = _ids(tokenizer, texts, False) == _ids(original, texts, False)
     if same_pieces and original.num_special_tokens_to_add(False) == 0:
-        return tokenizer, []  # the file says nothing of special tokens; the class does
+        return tokenizer, []  # tokenizer.json defines no special tokens; the class does
     vocabulary = original.get_vocab()
     stored = {**_read(source, "special_tokens_map.json"), **_read(source, "tokenizer_config.json")}
     named = {
@@ -127,30 +137,28 @@ def _prefer_file(source, tokenizer, config, texts):
         if token in vocabulary and not stored.get(name)
     }
     chosen = load_part(PreTrainedTokenizerFast.from_pretrained, source, **named)
-    with tempfile.TemporaryDirectory() as saved:  # as a run's model folder will hold it
+    with tempfile.TemporaryDirectory() as saved:  # as in a run's model folder
         chosen.save_pretrained(saved)
         config.save_pretrained(saved)
         again = AutoTokenizer.from_pretrained(saved)
     if not _ids(chosen, texts, True) == _ids(again, texts, True) == _ids(original, texts, True):
         raise UserError(
-            f"model {source.location!r}: its tokenizer.json gives other tokens than transformers makes of it for "
-            f"{config.model_type}; expected the tokenizer's files of the encoder's own repository"
+            f"model {source.location!r}: its tokenizer.json gives other tokens than transformers' tokenizer for "
+            f"{config.model_type}; copy the tokenizer's files from the encoder's original repository"
         )
     what = "special tokens" if same_pieces else "tokens"
-    return chosen, [
-        f"transformers reads other {what} than the encoder's own tokenizer.json gives; tokenizer.json is taken"
-    ]
+    return chosen, [f"transformers gives other {what} than the encoder's tokenizer.json; tokenizer.json is used"]
 
 
-def _ids(tokenizer, texts, special):
-    """Token ids of each text, by a tokenizer of either library."""
+def _ids(tokenizer: PreTrainedTokenizerBase | Tokenizer, texts: Sequence[str], special: bool) -> list[list[int]]:
+    """Token ids of each text, from a tokenizer of either library."""
     if isinstance(tokenizer, Tokenizer):
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
     return tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
 
 
-def _check_size(source, tokenizer, config):
-    """Refuse token ids that have no row in the word embeddings."""
+def _check_size(source: Source, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """Raise UserError for token ids without a row in the word embeddings."""
     ids = max(tokenizer.get_vocab().values(), default=0) + 1
     rows = getattr(config, "vocab_size", None)
     if rows and ids > rows:
@@ -161,46 +169,46 @@ def _check_size(source, tokenizer, config):
 
 
 def tokenizer_warnings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What a tokenizer does to German that costs accuracy, each with the way out."""
+    """Warnings about how the tokenizer treats German, each with a remedy."""
 
-    def ids(text):
+    def ids(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     warnings = []
     cased = "set do_lower_case to false in its tokenizer_config.json if the encoder was trained on cased text"
     if ids("für") == ids("fur"):
         warnings.append(
-            f"the tokenizer strips umlauts (für = fur), and German loses meaning: {cased}, "
-            "and strip_accents to false; else prefer a cased German model, such as gbert-base"
+            f"the tokenizer strips umlauts (für = fur), which loses meaning: {cased}, "
+            "and strip_accents to false; otherwise prefer a cased German model, such as gbert-base"
         )
     if ids("Straße") == ids("straße"):
         warnings.append(
-            f"the tokenizer lowercases (Straße = straße), and nouns are lost: {cased}; "
-            "else prefer a cased German model, such as gbert-base"
+            f"the tokenizer lowercases text (Straße = straße), which hides nouns: {cased}; "
+            "otherwise prefer a cased German model, such as gbert-base"
         )
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids("Straße für Öl Ärger Übermut"):
         warnings.append(
-            "the tokenizer knows no umlauts or ß, and such words become unknown: "
+            "the tokenizer has no umlauts or ß, so words with them become unknown tokens: "
             "prefer a German model, such as gbert-base"
         )
     return warnings
 
 
-def _check_ends(tokenizer, config):
-    """A warning where texts lack the special tokens that pre-training put at both ends."""
+def _check_ends(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> list[str]:
+    """A warning if the tokenizer does not add special tokens at both ends, as pre-training did."""
     if config.model_type not in BERT_LIKE and not tokenizer.cls_token:
         return []
     marks = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
     if marks[0] and marks[-1]:
         return []
     return [
-        "the tokenizer does not put special tokens at both ends of a text, as pre-training did: "
+        "the tokenizer does not add special tokens at both ends of a text, as pre-training did: "
         "save it again with its cls_token and sep_token set (a post_processor in tokenizer.json)"
     ]
 
 
-def _measure_texts(source, tokenizer, texts):
-    """Warnings about unknown tokens and words in many pieces."""
+def _measure_texts(source: Source, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[str]:
+    """Warnings about unknown tokens and about words split into many tokens."""
     pieces = _ids(tokenizer, texts, False)
     tokens, words = sum(map(len, pieces)), sum(len(text.split()) for text in texts)
     if not tokens or not words:
@@ -209,17 +217,17 @@ def _measure_texts(source, tokenizer, texts):
     if share > MOST_UNKNOWN:
         raise UserError(
             f"model {source.location!r}: {share:.1%} of the training texts' tokens are unknown to its tokenizer; "
-            "the vocabulary is damaged, or made for another language or script"
+            "the vocabulary is damaged or for another language or script"
         )
     warnings = []
     if share > MANY_UNKNOWN:
         warnings.append(
-            f"{share:.1%} of the training texts' tokens are unknown to the tokenizer: look for signs that it does not "
-            "have (quotes, dashes, emoji) and replace them in the texts, or take a model whose vocabulary has them"
+            f"{share:.1%} of the training texts' tokens are unknown to the tokenizer: look for characters that it does "
+            "not have (quotes, dashes, emoji) and replace them in the texts, or use a model that has them"
         )
     if tokens / words > MANY_PIECES:
         warnings.append(
-            f"the tokenizer takes {tokens / words:.1f} tokens per word, where a German one takes about 1.5: texts are "
+            f"the tokenizer needs {tokens / words:.1f} tokens per word; a German one needs about 1.5: texts are "
             "cut early and training is slow; prefer a German model, such as gbert-base"
         )
     return warnings

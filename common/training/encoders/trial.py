@@ -1,4 +1,4 @@
-"""A trial of two short texts before training: an encoder that cannot classify texts ends in one line."""
+"""Try two short texts before training, so that an encoder that cannot classify texts fails with one line."""
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -7,25 +7,27 @@ from common.cli import UserError
 from common.training.compute.devices import Device
 from common.training.compute.forward import choose_mode, compute_logits
 from common.training.encoders.architectures import BERT_LIKE
+from common.training.encoders.models import class_count
 from common.training.tokens import TokenStore, encode
 
 TRIAL_TEXTS = ("Der Ball ist rund.", "Ja.")
 
 
 def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: Device) -> None:
-    """Compute logits and gradients of two texts on the device, and forget them.
+    """Compute logits and gradients of two texts on the device and discard them.
 
-    Raises UserError where the architecture wants more than tokens (images, boxes, a language), or cannot be computed
+    Raises UserError if the architecture needs other inputs than tokens (images, boxes, a language) or does not run
     in this precision.
     """
-    if model.config.model_type in BERT_LIKE:  # tested often enough
+    if model.config.model_type in BERT_LIKE:  # covered by the project's tests
         return
-    model.to(device.device).train()
+    device.place(model)
+    model.train()
     try:
         _classify(model, tokenizer, device)
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # whatever an architecture raises that was given too little
+    except Exception as error:  # depends on the architecture
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         hint = "; try --precision fp32" if device.precision != "fp32" else ""
         raise UserError(
@@ -35,10 +37,10 @@ def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device
         model.zero_grad(set_to_none=True)
 
 
-def _classify(model, tokenizer, device):
+def _classify(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: Device) -> None:
     store = TokenStore(encode(tokenizer, TRIAL_TEXTS), device.device)
     with device.autocast():
         logits = compute_logits(model, store.gather([0, 1]), choose_mode(model, device)).float()
-    if logits.shape != (len(TRIAL_TEXTS), model.config.num_labels):
-        raise ValueError(f"it gives logits of shape {list(logits.shape)}")
+    if logits.shape != (len(TRIAL_TEXTS), class_count(model)):
+        raise ValueError(f"its logits have the shape {list(logits.shape)}")
     logits.sum().backward()
