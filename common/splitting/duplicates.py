@@ -41,7 +41,7 @@ def near_duplicate_groups(texts: Iterable[str]) -> np.ndarray:
 @functools.lru_cache(maxsize=4)  # an ensemble asks once for each of its encoders
 def _groups(texts):
     plain = [" ".join(text.casefold().split()) for text in texts]
-    distinct, firsts = pd.factorize(pd.array(plain, dtype=object))  # identical texts need no signature
+    distinct, firsts = pd.factorize(np.array(plain, dtype=object))  # identical texts need no signature
     links = _links([str(text) for text in firsts])
     if links:
         ends = np.array(links).T

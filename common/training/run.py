@@ -20,6 +20,7 @@ from common.runs import append_metrics, cut_metrics, environment, read_metrics
 from common.training.compute.compiling import wants_compile
 from common.training.compute.devices import Device
 from common.training.compute.forward import compile_layers
+from common.training.compute.memory import recompute_activations
 from common.training.encoders.models import load_model
 from common.training.encoders.trial import try_model
 from common.training.inputs import Inputs, fold_part
@@ -78,7 +79,7 @@ def fine_tune(
     )
     try_model(model, inputs.tokenizer, device)
     if arguments.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        recompute_activations(model)
     tokens = int(np.minimum(texts.lengths, recipe.max_length).sum()) * recipe.epochs
     compiled, failure = wants_compile(arguments.compile, device, model, tokens * runs)
     if failure:

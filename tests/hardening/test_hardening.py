@@ -274,12 +274,12 @@ def checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
-        ("hidden_size", 10**9, "the .safetensors files have"),
+        ("hidden_size", 10**9, "the files of its weights have"),
         ("vocab_size", 10**10, "config.json describes 160,0"),
-        ("max_position_embeddings", 10**10, "the .safetensors files have"),
-        ("intermediate_size", 10**12, "the .safetensors files have"),
+        ("max_position_embeddings", 10**10, "the files of its weights have"),
+        ("intermediate_size", 10**12, "the files of its weights have"),
         ("num_hidden_layers", 10**7, "10,000,000 layers are more than 1000"),
-        ("num_hidden_layers", 900, "the .safetensors files have"),
+        ("num_hidden_layers", 900, "the files of its weights have"),
         ("hidden_size", -16, "cannot be loaded"),
         ("hidden_size", "16; rm -rf", "cannot be loaded"),
         ("num_attention_heads", 0, "cannot be loaded"),

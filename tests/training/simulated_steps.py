@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 
 from benchmarks.speed.kernels import ARCHITECTURES, Case, count, install, modes_of, run_step
+from common.training.compute.memory import recompute_activations
 from common.training.tokens import TokenStore
 
 
@@ -31,7 +32,7 @@ def main():
         found[f"{case.architecture} {case.mode} {case.precision} {case.pooling}"] = count(run_step(case))
 
     def checkpointing(step):
-        step.model.activation_checkpointing_enable()
+        recompute_activations(step.model)
 
     def adversarial(step):
         step.recipe = replace(step.recipe, adversarial=1.0)

@@ -48,3 +48,9 @@ def free_cached_memory(device: Device) -> None:
         torch.cuda.empty_cache()
     elif device.device.type == "mps":
         torch.mps.empty_cache()
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Keep no activations for the backward pass (gradient checkpointing)."""
+    newer = getattr(model, "activation_checkpointing_enable", None)  # transformers 5.23 renamed it
+    (newer or model.gradient_checkpointing_enable)()
