@@ -19,7 +19,7 @@ from common.files import read_json
 from common.runs import open_run, run_folder
 from common.training.encoders.registry import TFIDF
 from common.training.encoders.sources import find_source
-from common.training.options import add_training_options
+from common.training.options import add_training_options, changed_options
 
 
 def parse_arguments(argv):
@@ -44,6 +44,7 @@ def parse_arguments(argv):
     add_data_options(parser)
     add_training_options(parser)
     arguments = parser.parse_args(argv)
+    arguments.changed = changed_options(parser, arguments)
     find_source(arguments.model)  # a mistyped name ends here, before torch is imported
     return arguments
 
@@ -148,7 +149,14 @@ def train_tfidf(arguments):
         print(f"training {TFIDF} on {len(train_rows):,} rows; run {folder}")
         held_out = validation_frame(task.dataset, valid_rows)
         results = fit_tfidf(
-            folder, task.dataset, task.train_labels, train_rows, held_out, recipe.class_weights, arguments.seed
+            folder,
+            task.dataset,
+            task.train_labels,
+            train_rows,
+            held_out,
+            recipe.class_weights,
+            arguments.seed,
+            arguments.changed,
         )
         Tracker(arguments.track, folder).finish(results)
     print("\n".join(summary_lines(folder, results)))

@@ -19,7 +19,7 @@ from common.interrupts import Interrupted
 from common.runs import open_run, run_folder
 from common.training.encoders.registry import TFIDF
 from common.training.encoders.sources import find_source
-from common.training.options import add_training_options
+from common.training.options import add_training_options, changed_options
 
 
 def parse_arguments(argv):
@@ -60,7 +60,9 @@ def parse_arguments(argv):
     group.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
     add_data_options(parser)
     add_training_options(parser)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    arguments.changed = changed_options(parser, arguments)
+    return arguments
 
 
 def model_list(text):

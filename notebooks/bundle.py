@@ -62,21 +62,21 @@ def pack_encoder(name: str, target: Path) -> None:
     from common.training.encoders.sources import find_source
 
     source = find_source(name)
-    if Path(source.location).is_dir():
-        for path in sorted({path for pattern in ENCODER_FILES for path in Path(source.location).glob(pattern)}):
+    if source.folder:
+        for path in sorted({path for pattern in ENCODER_FILES for path in source.folder.glob(pattern)}):
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-        return
-    try:
-        snapshot_download(
-            source.location, revision=source.revision, local_dir=target, allow_patterns=list(ENCODER_FILES)
-        )
-    except Exception as error:
-        reason = explain_fetch(error)
-        if reason is None:
-            raise
-        raise UserError(f"model {source.location!r} {reason}") from error
-    shutil.rmtree(target / ".cache", ignore_errors=True)
+    else:
+        try:
+            snapshot_download(
+                source.location, revision=source.revision, local_dir=target, allow_patterns=list(ENCODER_FILES)
+            )
+        except Exception as error:
+            reason = explain_fetch(error)
+            if reason is None:
+                raise
+            raise UserError(f"model {source.location!r} {reason}") from error
+        shutil.rmtree(target / ".cache", ignore_errors=True)
     if not any(target.glob("*.safetensors")):
         raise UserError(f"model {source.location!r} has no safetensors weights; save it as such, and give the folder")
 

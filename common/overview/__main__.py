@@ -12,7 +12,21 @@ from common.cli import Parser, UserError, exit_codes
 from common.files import read_json, write_text
 from common.runs import RUNS_FOLDER, complete_runs
 
-COLUMNS = ("run", "encoder", "data", "rows", "seeds", "folds", "scored on", "accuracy", "macro-F1", "seconds", "date")
+COLUMNS = (
+    "run",
+    "encoder",
+    "data",
+    "rows",
+    "seeds",
+    "folds",
+    "scored on",
+    "accuracy",
+    "macro-F1",
+    "seconds",
+    "date",
+    "options",
+    "submissions",
+)
 
 
 @exit_codes
@@ -26,8 +40,12 @@ def main(argv=None) -> int:
     ]
     if not runs:
         raise UserError(f"no complete run below {RUNS_FOLDER}/ yet; python train.py makes one")
+    submissions = find_submissions()
     runs.sort(key=lambda run: (run[1].get("data", {}).get("name", ""), -(run[2].get("accuracy") or -1)))
-    rows = {folder: describe_run(folder, config, results) for folder, config, results in runs}
+    rows = {
+        folder: describe_run(folder, config, results) | {"submissions": ", ".join(submissions.get(folder.name, []))}
+        for folder, config, results in runs
+    }
     write_text(RUNS_FOLDER / "README.md", "# Runs\n\n" + "\n".join(markdown(rows.values())) + "\n")
     shown = [row for row in rows.values() if arguments.data in (None, row["data"])]
     if not shown:
@@ -39,13 +57,15 @@ def main(argv=None) -> int:
 
 
 def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
-    """What the table says of a run: a text for each of COLUMNS."""
+    """What the table says of a run: a text for each of COLUMNS but the last."""
     models = [config["model"]["name"]] if "model" in config else list(config.get("models", {}))
     scores, scored_on = results, results.get("evaluated_on")
     if not scored_on and results.get("test"):
         scores, scored_on = results["test"], "test"
     members = [read_json(path) for path in sorted(folder.glob("members/*/results.json"))]
     parts = members or [results]
+    environments = [folder / "environment.json", *sorted(folder.glob("members/*/environment.json"))]
+    options = [read_json(path).get("options") for path in environments if path.exists()]  # an ensemble's: its members'
     low_high = scores.get("accuracy_interval") if scored_on else None
     return {
         "run": folder.name,
@@ -59,7 +79,27 @@ def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
         "macro-F1": f"{scores['macro_f1']:.2%}" if scored_on else "",
         "seconds": f"{sum(part.get('seconds') or 0 for part in parts):,.0f}",
         "date": time.strftime("%Y-%m-%d %H:%M", time.localtime((folder / "results.json").stat().st_mtime)),
+        "options": " ".join(
+            f"--{name.replace('_', '-')} {value}" for name, value in next(filter(None, options), {}).items()
+        ),
     }
+
+
+def find_submissions() -> dict[str, list[str]]:
+    """Run -> the submissions in the working directory that it is a member of, by the JSON files beside them."""
+    found = {}
+    for path in sorted(Path().glob("*.json")):
+        try:
+            record = read_json(path)
+        except (UserError, ValueError):  # another tool's
+            continue
+        members = record.get("members") if isinstance(record, dict) else None
+        if not isinstance(members, list) or not isinstance(record.get("file"), str):
+            continue
+        places = [Path(member["file"]) for member in members if isinstance(member, dict) and "file" in member]
+        for name in {place.parts[1] for place in places if place.parts[0] == RUNS_FOLDER.name and len(place.parts) > 2}:
+            found.setdefault(name, []).append(record["file"])
+    return found
 
 
 def markdown(rows) -> list[str]:

@@ -27,14 +27,16 @@ def fit_tfidf(
     held_out: pd.DataFrame | None,
     class_weights: str = "none",
     seed: int = 0,
+    options: dict | None = None,
 ) -> dict:
     """Train `tfidf` in an opened run folder and write all its files; returns results.json's content.
 
     `train_rows` are positions in train.csv, `train_labels` the class numbers of all its rows, -1 for those left out;
-    `held_out` the rows to validate on.
+    `held_out` the rows to validate on; `options` those that environment.json records.
     """
     started = time.monotonic()
-    write_json(folder / "environment.json", environment() | {"device": "cpu", "processes": 1, "threads": 1})
+    machine = {"device": "cpu", "processes": 1, "threads": 1}
+    write_json(folder / "environment.json", environment() | machine | {"options": options or {}})
     model, rows = _fit(dataset, train_labels, train_rows, class_weights, seed)
     seconds = time.monotonic() - started
     results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}

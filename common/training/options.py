@@ -1,10 +1,13 @@
 """Options of the training scripts: defined once; `resolve_recipe` fills in what depends on the encoder's size."""
 
-from argparse import ArgumentParser, BooleanOptionalAction
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 
 from common.cli import number
 from common.training.recipe import SIZE_DEFAULTS, Recipe
 from common.training.tracking import TRACKERS, tracker_name
+
+# Options that config.json has under names of its own, or that do not concern the model
+UNCHANGING = {"model", "models", "data", "seed", "seeds", "folds", "members", "run", "overwrite", "track"}
 
 
 def add_training_options(parser: ArgumentParser) -> None:
@@ -199,6 +202,15 @@ def add_training_options(parser: ArgumentParser) -> None:
         metavar="TRACKER",
         help=f"also send the figures to a tracker that is installed: {', '.join(TRACKERS)}",
     )
+
+
+def changed_options(parser: ArgumentParser, arguments: Namespace) -> dict:
+    """The options whose values are not their defaults, for environment.json; names and places of the run excepted."""
+    return {
+        name: value
+        for name, value in vars(arguments).items()
+        if name not in UNCHANGING and value != parser.get_default(name)
+    }
 
 
 def _describe_sizes():

@@ -87,7 +87,9 @@ def fine_tune(
     if compiled:
         compile_layers(model)
     if device.main:
-        write_json(folder / "environment.json", environment() | _machine(device, compiled))
+        write_json(
+            folder / "environment.json", environment() | _machine(device, compiled) | {"options": arguments.changed}
+        )
 
     def evaluate():
         if held_out is None:

@@ -47,7 +47,7 @@ def test_an_old_a_new_and_a_missing_package_are_one_line(monkeypatch, capsys):
     mend = "python -m pip install -r requirements.txt"
     monkeypatch.setattr("importlib.metadata.version", lambda _: "4.57.1")
     assert ended(capsys, "transformers") == (
-        f"error: transformers 4.57.1 is installed, transformers>=5.10.1,<6 is needed: {mend}\n"
+        f"error: transformers 4.57.1 is installed, transformers>=5.18,<6 is needed: {mend}\n"
     )
     monkeypatch.undo()
     monkeypatch.setattr(installation, "read_ranges", lambda: {"nowhere-to-be-found": ">=1"})
@@ -129,7 +129,7 @@ def test_an_older_package_is_refused_before_any_import_fails(tmp_path):
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.57.1\n")
     code, error = run_as(sys.executable, "train.py", PYTHONPATH=str(tmp_path))
     assert code == 2 and error.count("\n") == 1
-    assert error.startswith("error: transformers 4.57.1 is installed, transformers>=5.10.1,<6 is needed: ")
+    assert error.startswith("error: transformers 4.57.1 is installed, transformers>=5.18,<6 is needed: ")
 
 
 def test_optimized_python_runs_the_analysis_and_refuses_training_in_one_line():

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import create_ensemble_submission
+import train
+import train_ensemble
 from common.overview.__main__ import main
 
 
@@ -25,7 +28,7 @@ def test_a_row_for_every_run(in_tmp, capsys):
     Path("runs/unfinished").mkdir()
     assert main([]) == 0
     printed = capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.split("|")[1:-2]] for line in printed.splitlines()]
+    rows = [[cell.strip() for cell in line.split("|")[1:-4]] for line in printed.splitlines()]
     scores = ["valid (1,000)", "90.00% (80.0% to 100.0%)", "88.00%", "200"]
     assert rows[2] == ["e", "gbert-base, starter", "news", "800", "0,1", "2", *scores]
     assert rows[3][:6] == ["one", "starter", "news", "900", "3", ""] and rows[3][9] == "65"
@@ -42,3 +45,23 @@ def test_filtered_by_data(in_tmp, capsys):
     assert capsys.readouterr().out.count("\n") == 3
     assert main(["--data", "twits"]) == 2
     assert "no run on 'twits'; there are: news, tweets" in capsys.readouterr().err
+
+
+def test_options_and_submissions(in_tmp, capsys, small_data):
+    options = ["--data", str(small_data), "--model", "tfidf"]
+    assert train.main([*options, "--run", "weighted", "--class-weights", "balanced", "--valid-fraction", "0.2"]) == 0
+    assert train.main([*options, "--run", "plain"]) == 0
+    encoder = ["--model", "tiny", "--seeds", "1", "--max-steps", "1", "--max-length", "16", "--device", "cpu"]
+    assert train_ensemble.main(["--data", str(small_data), *encoder, "--run", "e"]) == 0
+    assert create_ensemble_submission.main(["weighted", "plain", "--output", "both.csv"]) == 0
+    assert create_ensemble_submission.main(["plain", "--output", "one.csv"]) == 0
+    Path("other.json").write_text("[1]")
+    Path("broken.json").write_text("{")
+    capsys.readouterr()
+    assert main([]) == 0
+    rows = [[cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines()]
+    assert {row[1]: row[-3:-1] for row in rows[2:]} == {
+        "weighted": ["--class-weights balanced --valid-fraction 0.2", "both.csv"],
+        "plain": ["", "both.csv, one.csv"],
+        "e": ["--max-length 16 --max-steps 1 --device cpu", ""],
+    }
