@@ -144,7 +144,7 @@ def test_fetched_once_then_offline(repositories, train):
     (train.place / "data/gnad10/train.csv").unlink()
     model = ["--model", "gbert-base", "--data", "gnad10", "--run"]
     answers = train(url, [*model, "gone"], [*model, "online"], ["--model", "gelectra-base", "--data", "sample"])
-    assert [answer[:2] for answer in answers[:2]] == [[0, ""], [0, ""]] and max(answer[2] for answer in answers) < 15
+    assert [answer[:2] for answer in answers[:2]] == [[0, ""], [0, ""]] and max(answer[2] for answer in answers) < 60
     one_line(answers[2], "deepset/gelectra-base", "no connection to the hub", url, "not in the local cache", "starter")
     (train.place / "data/gnad10/train.csv").unlink()
     offline = train(url, [*model, "offline"], HF_HUB_OFFLINE="1")
@@ -174,7 +174,7 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing_half(repositories, train
         assert answers["flaky/weights"][:2] == [0, ""]  # the client goes on by itself
         for name in ("cut/weights", "cut/config"):
             one_line(answers[name], name, "the connection to the hub broke", "start the same command again")
-            assert answers[name][2] < 20
+            assert answers[name][2] < 60
         assert not list(train.cache.rglob("*.incomplete"))
         assert not list(train.cache.glob("hub/models--cut--weights/snapshots/*/model.safetensors"))
 

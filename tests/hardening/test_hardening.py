@@ -288,7 +288,7 @@ def checkpoint(tmp_path):
 def test_sizes_that_the_weights_do_not_have(small_data, in_tmp, capsys, checkpoint, entry, value, message):
     start = time.monotonic()
     line = refused(capsys, "--model", str(checkpoint({entry: value})), "--data", str(small_data), "--max-length", "16")
-    assert message in line and time.monotonic() - start < 20
+    assert message in line and time.monotonic() - start < 60
     assert not Path("runs").exists()
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from common.data import load_dataset
 from common.metrics import cross_entropy
 from common.tfidf.features import fit_features
 from common.tfidf.model import FILE, fit_model, load_model, predict_probabilities, save_model
+
+ROOT = Path(__file__).resolve().parents[2]
 
 TEXTS = ["Der Ball rollt!", "Ball, Ball und Tor", "Die Aktie fällt", "Aktie und Börse ..."]
 CLASSES = ["Sport", "Wirtschaft"]
@@ -122,5 +125,5 @@ def test_nothing_pickled_is_read(tmp_path):
 
 def test_it_needs_no_torch():
     code = "import sys, common.tfidf.model; print({'torch', 'transformers'} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
