@@ -21,6 +21,7 @@ import find_label_issues
 import train
 import train_ensemble
 from common.runs import open_run, read_metrics, release_folders
+from common.training.encoders.configs import set_up_transformers
 from common.training.encoders.tiny import build_tiny_tokenizer
 from tests.conftest import write_csv
 from tests.training.test_train import FILES, QUICK, ROOT, files, refused
@@ -255,6 +256,7 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 @pytest.fixture
 def checkpoint(tmp_path):
     """A function that makes a model folder with changed entries of its JSON files, and code that must not run."""
+    set_up_transformers()  # or the bar of save_pretrained stands before the error
     tokenizer = build_tiny_tokenizer(["Der Sturm auf der Straße war stark.", "Für Öl und Ärger sorgt der Übermut."] * 3)
 
     def make(config=None, tokenizer_config=None):
