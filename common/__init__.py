@@ -1,6 +1,6 @@
-"""What two or more scripts must agree on: data, models, the training loop, prediction files, run folders, figures."""
+"""What two or more scripts share: data, models, the training loop, prediction files, run folders, figures."""
 
 from common.installation import require
 
-# An effect at import, the only one: later is too late, since the imports that follow are what fails.
+# The only effect at import: the imports that follow would fail before any later check.
 require("filelock", "matplotlib", "numpy", "pandas", "scikit-learn", "seaborn")

@@ -1,4 +1,4 @@
-"""The command line's manners: exit codes, one-line errors, options that several scripts share."""
+"""What all command lines share: exit codes, one-line errors, common options."""
 
 import argparse
 import errno
@@ -6,10 +6,11 @@ import functools
 import io
 import math
 import os
-import re
 import sys
 import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from common.interrupts import Interrupted, interruptible
 
@@ -20,21 +21,22 @@ USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUO
 
 
 class UserError(Exception):
-    """Something that the user can mend: shown as one line, `error: ...`, with exit code 2."""
+    """An error that the user can fix. The script prints `error: ...` on one line and exits with code 2."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that shows defaults, makes its help of the script's docstring, and fails in one line.
+    """An ArgumentParser that takes its help from the script's docstring, shows defaults and fails in one line.
 
-    The docstring's paragraphs: what the script does, in a line; examples, indented, the first of them `python X.py`
-    or `python -m X`; more. The help begins with the first and ends with the examples.
+    The docstring's first paragraph says what the script does, in one line. The second has indented examples; the first
+    example is `python X.py` or `python -m X`. The help begins with the first paragraph and ends with the examples.
     """
 
-    def __init__(self, doc, arguments="[options]"):
+    def __init__(self, doc: str | None, arguments: str = "[options]"):
         if doc is None:  # `python -OO` strips docstrings
             doc = f"(python -OO strips this description)\n\n    python {Path(sys.argv[0]).stem}.py"
         what, examples, *more = doc.strip("\n").split("\n\n")
-        script = re.match(r"\s*python (\S+\.py|-m \S+)", examples)[1]
+        words = examples.split()
+        script = " ".join(words[1:3]) if words[1] == "-m" else words[1]
         super().__init__(
             prog=script,
             usage=f"python %(prog)s {arguments}",
@@ -44,17 +46,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
-    def format_help(self):
+    def format_help(self) -> str:
         usage, what, rest = super().format_help().split("\n\n", 2)
         return f"{what}\n\n{usage}\n\n{rest}"
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")
 
 
 class _HelpFormatter(argparse.HelpFormatter):
     def _fill_text(self, text, width, indent):
-        if text.startswith("examples:"):  # their lines stay as they are
+        if text.startswith("examples:"):  # keep their line breaks
             return text
         paragraphs = [self._split_lines(paragraph, width - len(indent)) for paragraph in text.split("\n\n")]
         return "\n\n".join(textwrap.indent("\n".join(lines), indent) for lines in paragraphs)
@@ -70,12 +72,12 @@ class _HelpFormatter(argparse.HelpFormatter):
         return text + " (default: %(default)s)"
 
 
-def exit_codes(main):
-    """Turn a script's `main(argv)` into one that returns 0, 2 or 130 as documented; defects keep their traceback."""
+def exit_codes(main: Callable[..., int]) -> Callable[..., int]:
+    """Make a script's `main(argv)` return 0, 2 or 130. Defects of ours keep their traceback, with exit code 1."""
 
     @functools.wraps(main)
     @interruptible()
-    def wrapped(argv=None):
+    def wrapped(argv: Sequence[str] | None = None) -> int:
         _print_anything()
         try:
             return main(argv)
@@ -85,10 +87,10 @@ def exit_codes(main):
         except (Interrupted, KeyboardInterrupt) as interruption:
             print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
             return EXIT_INTERRUPTED
-        except BrokenPipeError:  # `train.py | head`: the reader has gone, and nobody is left to tell
+        except BrokenPipeError:  # `train.py | head`: nobody reads the output any more
             sys.stderr.close()
             return EXIT_INTERRUPTED
-        except OSError as error:  # a disk or a permission, wherever it was met
+        except OSError as error:  # a full disk or a missing permission, anywhere
             if error.errno not in USER_ERRNOS:
                 raise
             print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
@@ -98,40 +100,42 @@ def exit_codes(main):
 
 
 def _print_anything():
-    """Let a console show `?` for what its encoding lacks (cp1252 in Windows): work that is done must not end there."""
+    """Print `?` for characters that the console's encoding lacks (cp1252 on Windows), instead of failing."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # neither closed (pythonw) nor a notebook's
+        if isinstance(stream, io.TextIOWrapper):  # not when closed (pythonw), not in a notebook
             stream.reconfigure(errors="replace")
 
 
 def _process():
-    """Which process of a torchrun this is, unless the first: an error may be one process's alone."""
+    """The process number under torchrun, unless it is 0: one process alone may fail."""
     rank = os.environ.get("RANK", "0")
     return "" if rank == "0" else f" (process {rank})"
 
 
 def _one_line(message):
-    """The message on one line; what a file had in place of names can be megabytes, whose middle is left out."""
+    """The message on one line, without the middle of a very long one: bad column names can have megabytes."""
     line = " ".join(message.split())
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
 
 
 @functools.cache
 def note(message: str) -> None:
-    """Tell the user once how their input was understood; one process of a torchrun speaks."""
+    """Tell the user, once, how the program understood the input. Under torchrun only process 0 prints."""
     if os.environ.get("RANK", "0") == "0":
         print(wrap("note: " + _one_line(message), indent=6), flush=True)
 
 
-def wrap(line, indent=7):
-    """A long line for the console in pieces that fit 80 columns, those after the first indented; words stay whole."""
+def wrap(line: str, indent: int = 7) -> str:
+    """Break a long line to fit 80 columns, without breaking words. `indent` applies after the first line."""
     return textwrap.fill(line, 79, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
-def number(kind, low=None, high=None, low_open=False):
-    """An argparse type: an int or float between `low` and `high` (both allowed, unless `low_open`)."""
+def number(
+    kind: type[int] | type[float], low: float | None = None, high: float | None = None, low_open: bool = False
+) -> Callable[[str], float]:
+    """An argparse type: an int or float from `low` to `high`. `low_open` excludes `low` itself."""
 
-    def parse(text):
+    def parse(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
@@ -151,8 +155,8 @@ def number(kind, low=None, high=None, low_open=False):
     return parse
 
 
-def add_data_options(parser, default="gnad10"):
-    """Add --data and how to read it: the same in every script that reads a dataset; see `data_options`."""
+def add_data_options(parser: argparse.ArgumentParser, default: str | None = "gnad10") -> argparse._ArgumentGroup:
+    """Add --data and the options that say how to read it. Every script that reads a dataset has the same ones."""
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data",
@@ -161,34 +165,32 @@ def add_data_options(parser, default="gnad10"):
         help="sample, gnad10, kaggle, a folder with train.csv, a single file, or owner/name[:config] on the hub",
     )
     group.add_argument(
-        "--text-column", default="text", metavar="NAME", help="column with the text; several are joined: Subject,Body"
+        "--text-column", default="text", metavar="NAME", help="column with the text; Subject,Body joins two columns"
     )
     add_label_columns(group)
-    group.add_argument("--columns", metavar="NAME,...", help="names of the columns of CSV files without a header")
-    group.add_argument("--encoding", metavar="NAME", help="encoding of CSV files that are not UTF-8, such as cp1252")
+    group.add_argument("--columns", metavar="NAME,...", help="column names for CSV files without a header")
+    group.add_argument("--encoding", metavar="NAME", help="encoding of the CSV files if not UTF-8, for example cp1252")
+    group.add_argument("--drop-blank", action="store_true", help="leave out training rows without text or label")
     group.add_argument(
-        "--drop-blank", action="store_true", help="leave out training rows without a text or without a label"
-    )
-    group.add_argument(
-        "--ignore-test-labels", action="store_true", help="do not read the labels of test rows (placeholders)"
+        "--ignore-test-labels", action="store_true", help="ignore the labels of test rows (placeholders)"
     )
     group.add_argument(
         "--allow-unknown-test-labels",
         action="store_true",
-        help="a test label that train.csv lacks counts as wrong in scores",
+        help="accept test labels that train.csv lacks; they count as wrong",
     )
     return group
 
 
-def add_label_columns(group):
-    """Add --label-column and --id-column: for scripts that read labels without texts, too."""
+def add_label_columns(group: argparse._ArgumentGroup) -> None:
+    """Add --label-column and --id-column, also for scripts that read labels without texts."""
     group.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
     group.add_argument(
         "--id-column", default="id", metavar="NAME", help="column with the id; without one, row numbers are the ids"
     )
 
 
-DATA_OPTIONS = {  # of add_data_options, beside --data, and their defaults
+DATA_OPTIONS = {  # the options of add_data_options except --data, with their defaults
     "text_column": "text",
     "label_column": "label",
     "id_column": "id",
@@ -200,7 +202,7 @@ DATA_OPTIONS = {  # of add_data_options, beside --data, and their defaults
 }
 
 
-def data_options(options):
-    """The options that say how --data is read, as keyword arguments of `load_dataset`: only those that were given."""
+def data_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The given options on how to read --data, as keyword arguments of `load_dataset`."""
     given = {name: getattr(options, name) for name in DATA_OPTIONS}
     return {name: value for name, value in given.items() if value != DATA_OPTIONS[name]}

@@ -1,9 +1,9 @@
-"""corrections.csv: what a person decided about labels, applied to the training rows.
+"""corrections.csv: a person's decisions about labels, and how they change the training rows.
 
-Columns `id`, `given_label`, `new_label`, `action`. The action says what happens: `keep` (new_label is empty or the
-given label), `relabel` (new_label is a class), `exclude` (new_label is empty), so that a class may well be called
-"excluded". Cells may be guarded against spreadsheets, see common/spreadsheets.py; the review page guards them. The
-exports of annotation tools serve as well, see common/reading/annotations.py.
+The columns are `id`, `given_label`, `new_label` and `action`. The actions are `keep` (new_label is empty or the given
+label), `relabel` (new_label is a class) and `exclude` (new_label is empty). A separate action column lets a class have
+the name "excluded". Cells may carry the guard of common/spreadsheets.py; the review page writes it. Exports of
+annotation tools work too, see common/reading/annotations.py.
 """
 
 from collections.abc import Iterable
@@ -18,16 +18,16 @@ from common.spreadsheets import restore
 
 COLUMNS = ("id", "given_label", "new_label", "action")
 ACTIONS = ("keep", "relabel", "exclude")
-ACCEPT = "accept"  # the review page's button, for relabel
+ACCEPT = "accept"  # the review page's button for relabel
 
 
 def apply_corrections(frame: pd.DataFrame, path: str | Path, classes: list[str]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Apply a corrections file to training rows: a frame with the columns id, text and label.
+    """Apply a corrections file to training rows, a frame with the columns id, text and label.
 
-    Returns a new frame with rows relabelled, without the excluded ones, in the old order and numbered anew; and
-    {"rows": rows of the file, "kept": ..., "relabelled": ..., "excluded": ...}. Raises UserError, naming file and row:
-    an unknown or repeated id, a given label that is not the row's, an unknown class or action, a new label that the
-    action has no use for, or a class without any row left.
+    Returns the corrected frame, in the old order and with a new index, and the counts {"rows": rows of the file,
+    "kept": ..., "relabelled": ..., "excluded": ...}. Raises UserError, naming file and row, for an unknown or repeated
+    id, a given label other than the row's, an unknown class or action, a new label that contradicts the action, or a
+    class without any row left.
     """
     table = read_corrections(path)
     row_of = {row_id: row for row, row_id in enumerate(frame["id"])}
@@ -43,9 +43,9 @@ def apply_corrections(frame: pd.DataFrame, path: str | Path, classes: list[str])
         if given != labels[row]:
             raise UserError(f"{place}: id {row_id!r} has the label {labels[row]!r} now, not {given!r}")
         if action == "relabel" and new not in classes:
-            raise UserError(f"{place}: new_label {new!r} is no class; the classes are {', '.join(classes)}")
+            raise UserError(f"{place}: new_label {new!r} is not a class; the classes are {', '.join(classes)}")
         if (action == "exclude" and new) or (action == "keep" and new not in ("", given)):
-            raise UserError(f"{place}: {action} does not go with new_label {new!r}; leave it empty, or write relabel")
+            raise UserError(f"{place}: {action} contradicts new_label {new!r}; leave new_label empty, or write relabel")
         if action == "relabel" and new != given:
             labels[row] = new
             counts["relabelled"] += 1
@@ -64,11 +64,11 @@ def apply_corrections(frame: pd.DataFrame, path: str | Path, classes: list[str])
 
 
 def flagged_ids(path: str | Path, known: Iterable[str]) -> set[str]:
-    """The ids that a label_issues.csv (see find_label_issues.py) flags for their label, as a set.
+    """The ids whose label a label_issues.csv (from find_label_issues.py) flags.
 
-    Raises UserError for a file of another kind, or an id that is not among `known`.
+    Raises UserError for another kind of file, or for an id that is not in `known`.
     """
-    table = read_table(path, ("id", "issue"), hint="It takes the label_issues.csv that find_label_issues.py writes")
+    table = read_table(path, ("id", "issue"), hint="Give the label_issues.csv that find_label_issues.py writes")
     flagged = {restore(row.id) for row in table.itertuples() if "label" in row.issue.split()}
     strange = sorted(flagged.difference(known))
     if strange:
@@ -77,7 +77,7 @@ def flagged_ids(path: str | Path, known: Iterable[str]) -> set[str]:
 
 
 def read_corrections(path: str | Path) -> pd.DataFrame:
-    """Read corrections: a frame of strings with `COLUMNS`, guards taken off. Raises UserError as above."""
+    """Read corrections as a frame of strings with `COLUMNS`, without guards. Raises UserError."""
     if is_annotations(Path(path)):
         answers = read_annotations(Path(path))
         rows = [(row_id, given, new, "keep" if new == given else "relabel") for row_id, given, new in answers]
@@ -86,11 +86,11 @@ def read_corrections(path: str | Path) -> pd.DataFrame:
         return table
     table = read_table(path, COLUMNS, hint="Download it from label_issues.html, see python find_label_issues.py --help")
     table = table[list(COLUMNS)].map(restore)
-    for column in ("given_label", "new_label", "action"):  # labels of datasets are stripped, too
+    for column in ("given_label", "new_label", "action"):  # as labels of datasets are
         table[column] = table[column].str.strip()
     check_ids(path, table["id"])
     table["action"] = table["action"].str.lower().replace(ACCEPT, "relabel")
     for number, action in enumerate(table["action"], 1):
         if action not in ACTIONS:
-            raise UserError(f"{path}, row {number}: action {action!r} is none of {', '.join(ACTIONS)}")
+            raise UserError(f"{path}, row {number}: action {action!r}; expected {', '.join(ACTIONS)}")
     return table

@@ -1,9 +1,10 @@
-"""Datasets: training rows, and perhaps validation rows, test rows and the form of a submission."""
+"""Datasets: training rows, and optional validation rows, test rows and form of a submission."""
 
 import importlib.util
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
@@ -19,12 +20,13 @@ from common.reading.checks import (
 )
 from common.reading.columns import fold, show_names, split_names
 from common.reading.encoding import check_encoding
-from common.reading.parts import SPLITS, find_parts
+from common.reading.parts import find_parts
 from common.reading.sample import Sample, adopt_sample_ids, check_sample_ids, read_sample
 from common.reading.sources import HUB_ID, Source, file_source, folder_source, hub_source
 from common.reading.tables import build_table, check_ids, read_table
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+COLUMN_HINT = "Name it with --text-column or --label-column; a file without a header needs --columns text,label"
 DATASETS = {
     "sample": None,  # shipped
     "gnad10": "python data/gnad10/prepare.py",
@@ -34,17 +36,17 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked dataset. Frames have the columns id, text and (train, valid; test where known) label, all strings."""
+    """A checked dataset. Its frames have the columns id, text and label, all strings; test may lack the label."""
 
     name: str
     folder: Path  # or file, or name on the hub
-    classes: list[str]  # the sorted labels of the training rows: class k is column k everywhere
+    classes: list[str]  # sorted labels of the training rows: class k is column k everywhere
     train: pd.DataFrame
     valid: pd.DataFrame | None
     test: pd.DataFrame | None
     fingerprint: dict[str, str]  # file name -> sha256
-    location: str = ""  # what --data takes to read it again, from any working directory
-    places: dict[str, str] = field(default_factory=dict)  # "train", "valid", "test" -> its file, for messages
+    location: str = ""  # value of --data that finds it from any working directory
+    places: dict[str, str] = field(default_factory=dict)  # split -> its file, for messages
     sample: Sample | None = None
 
     @property
@@ -54,7 +56,7 @@ class Dataset:
 
     @property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """The frames that there are, by the names train, valid and test."""
+        """The existing frames by split: train, valid, test."""
         frames = {"train": self.train, "valid": self.valid, "test": self.test}
         return {split: frame for split, frame in frames.items() if frame is not None}
 
@@ -73,16 +75,12 @@ class _Reading:
     def table(self, source: Source, split: str, labelled: bool) -> pd.DataFrame:
         """The table of a split, with its columns checked."""
         part = source.parts[split]
-        needed = {
-            "required": [self.label] if labelled else [],
-            "texts": self.text,
-            "optional": [self.id] if labelled else [self.id, self.label],
-            "hint": "Name it with --text-column or --label-column; a file without a header needs --columns text,label",
-        }
+        required = [self.label] if labelled else []
+        optional = [self.id] if labelled else [self.id, self.label]
         if isinstance(part, Path):
             may_lack = None if labelled else self.label
-            return read_table(part, columns=self.columns, may_lack=may_lack, encoding=self.encoding, **needed)
-        return build_table(source.places[split], part, **needed)
+            return read_table(part, required, COLUMN_HINT, optional, self.text, self.columns, may_lack, self.encoding)
+        return build_table(source.places[split], part, required, COLUMN_HINT, optional, self.text)
 
 
 def load_dataset(
@@ -96,18 +94,19 @@ def load_dataset(
     ignore_test_labels: bool = False,
     allow_unknown_test_labels: bool = False,
 ) -> Dataset:
-    """Read and check a dataset given by short name, folder, file, or name on the hub; the options are the scripts'.
+    """Read and check a dataset by short name, folder, file or hub name. The arguments are the scripts' options.
 
-    Raises UserError, naming file, row and column, for whatever would make training or scoring wrong: a missing file or
-    column, an empty text or label, a repeated id, a single class, a label outside the training rows' classes.
+    Raises UserError, naming file, row and column, if training or scoring would go wrong: a missing file or column, an
+    empty text or label, a repeated id, a single class, a label that no training row has.
     """
-    names = [unicodedata.normalize("NFC", name) for name in (text_column, label_column, id_column)]  # as headers are
-    if len({fold(name) for name in names}) < 3:
+    # in NFC, as headers are
+    text, label, row_id = (unicodedata.normalize("NFC", name) for name in (text_column, label_column, id_column))
+    if len({fold(name) for name in (text, label, row_id)}) < 3:
         raise UserError("--text-column, --label-column and --id-column must name three different columns")
     if encoding:
         check_encoding(encoding)
-    reading = _Reading(*names, split_names(columns) if columns else None, encoding, drop_blank)
-    source = find_source(name_or_path, [*split_names(names[0]), names[0], *names[1:]])
+    reading = _Reading(text, label, row_id, split_names(columns) if columns else None, encoding, drop_blank)
+    source = find_source(name_or_path, [*split_names(text), text, label, row_id])
     tables = {split: reading.table(source, split, labelled=split != "test") for split in source.parts}
     if id_column == "id" and source.sample:
         adopt_sample_ids(source.sample, tables)
@@ -118,7 +117,7 @@ def load_dataset(
         split: check_rows(source.places[split], split, table, columns_of, reading.drop_blank)
         for split, table in tables.items()
     }
-    train, valid, test = (frames.get(split) for split in SPLITS)
+    train, valid, test = frames["train"], frames.get("valid"), frames.get("test")
     classes = sorted(set(train["label"]))
     if len(classes) < 2:
         raise UserError(f"{source.places['train']}: only one class, {classes[0]!r}; a classifier needs two or more")
@@ -132,14 +131,13 @@ def load_dataset(
     sample = read_sample(source.sample, reading.id, classes) if source.sample else None
     if sample and test is not None:
         check_sample_ids(sample, source.places["test"], test)
-    train, valid, test = (None if frame is None else frame.reset_index(drop=True) for frame in (train, valid, test))
     return Dataset(
         source.name,
         source.folder,
         classes,
-        train,
-        valid,
-        test,
+        train.reset_index(drop=True),
+        None if valid is None else valid.reset_index(drop=True),
+        None if test is None else test.reset_index(drop=True),
         source.fingerprint,
         source.location,
         source.places,
@@ -148,20 +146,20 @@ def load_dataset(
 
 
 def load_run_dataset(folder: Path) -> Dataset:
-    """The dataset that a run was trained on, by its config.json. Raises UserError where it is not there."""
+    """The dataset in a run's config.json, on which the run was trained. Raises UserError if it is missing."""
     data = read_json(folder / "config.json").get("data")
     if not isinstance(data, dict) or "folder" not in data:
-        raise UserError(f"{folder / 'config.json'} names no dataset; name it with --data")
+        raise UserError(f"{folder / 'config.json'} names no dataset; give it with --data")
     place = data["folder"]
     there = Path(place).is_file() or "train" in find_parts(Path(place)) or HUB_ID.fullmatch(place)
     if not there and data.get("name") not in DATASETS:  # a short name's folder is known, wherever the run was trained
-        raise UserError(f"run {folder}: its dataset {place} is not there; name it with --data")
+        raise UserError(f"run {folder}: its dataset {place} is missing; give it with --data")
     options = {key: data[key] for key in ("text_column", "label_column", "id_column") if data.get(key)}
     return load_dataset(place if there else data["name"], **options, **data.get("options", {}))
 
 
 def read_labels(path: str | Path, label_column: str = "label", id_column: str = "id") -> pd.DataFrame:
-    """Read a table of given labels, texts or not: a frame with the columns id and label. Raises as `load_dataset`."""
+    """Read given labels, without texts, as a frame with the columns id and label. Raises as `load_dataset`."""
     table = read_table(path, [label_column], hint="Name it with --label-column", optional=[id_column])
     if id_column not in table and id_column != "id":
         raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {show_names(list(table.columns))}")
@@ -173,7 +171,7 @@ def read_labels(path: str | Path, label_column: str = "label", id_column: str = 
 
 
 def find_source(name_or_path: str | Path, wanted: list[str]) -> Source:
-    """What a short name, a path, or a name on the hub means; `wanted` are the columns that must hold plain values."""
+    """The source of a short name, a path or a hub name. The `wanted` columns must hold plain values."""
     name, path = str(name_or_path), Path(name_or_path)
     if name not in DATASETS and path.is_file():
         return file_source(path)
@@ -186,7 +184,7 @@ def find_source(name_or_path: str | Path, wanted: list[str]) -> Source:
 
 
 def check_name(name_or_path: str | Path) -> None:
-    """Refuse in no time what can be no dataset; files and the hub are read later. Raises UserError."""
+    """Raise UserError at once if this cannot be a dataset, without reading files or asking the hub."""
     name, path = str(name_or_path), Path(name_or_path)
     on_hub = name == "gnad10" or (not path.exists() and HUB_ID.fullmatch(name))
     if not on_hub and (name in DATASETS or not path.is_file()):
@@ -194,7 +192,7 @@ def check_name(name_or_path: str | Path) -> None:
 
 
 def find_folder(name_or_folder: str | Path) -> Path:
-    """The folder of a short name (fetched or refused with the command that fills it) or of a path."""
+    """The folder of a short name or a path. Fetches gnad10. Raises UserError with the command that fills the folder."""
     name = str(name_or_folder)
     folder = DATA_FOLDER / name if name in DATASETS else Path(name)
     if "train" in find_parts(folder):
@@ -203,17 +201,16 @@ def find_folder(name_or_folder: str | Path) -> Path:
         prepare_module("gnad10").fetch(folder)
         return folder
     if name in DATASETS:
-        raise UserError(f"dataset {name!r} is not there yet; fill it with: {DATASETS[name]}")
+        raise UserError(f"dataset {name!r} is missing; get it with: {DATASETS[name]}")
     if folder.is_dir():
         raise UserError(f"{folder} has no train.csv")
-    raise UserError(
-        f"no dataset {name!r}: neither one of {', '.join(DATASETS)} nor a folder, a file, or owner/name on the hub"
-    )
+    raise UserError(f"no dataset {name!r}; expected {', '.join(DATASETS)}, a folder, a file, or owner/name on the hub")
 
 
-def prepare_module(name: str):
-    """The module data/<name>/prepare.py: each dataset's folder owns the script that fills it."""
+def prepare_module(name: str) -> ModuleType:
+    """The module data/<name>/prepare.py, the script that fills that dataset's folder."""
     spec = importlib.util.spec_from_file_location(f"prepare_{name}", DATA_FOLDER / name / "prepare.py")
+    assert spec and spec.loader  # there is a loader for every .py file
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name, then renamed."""
+"""Write files completely or not at all: under a temporary name, then renamed."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,9 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from common.cli import UserError
 
@@ -15,10 +17,10 @@ WINDOWS = os.name == "nt"
 
 
 @contextlib.contextmanager
-def whole_file(path):
-    """Yield a temporary path beside `path`; on success it takes `path`'s place, on failure nothing changes.
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`. On success it is renamed to `path`; on failure nothing changes.
 
-    Raises UserError where the folder cannot be written or the disk is full.
+    Raises UserError if the folder is not writable or the disk is full.
     """
     path = Path(path)
     with writing(path):
@@ -28,31 +30,32 @@ def whole_file(path):
         temporary = Path(name)
         try:
             yield temporary
-            with open(temporary, "r+b") as file:  # Windows flushes only what is open for writing
+            with open(temporary, "r+b") as file:  # Windows flushes only files open for writing
                 os.fsync(file.fileno())
             share(temporary)
             replace(temporary, path)
         finally:
-            with contextlib.suppress(OSError):  # the error that led here says more
+            with contextlib.suppress(OSError):  # the first error says more
                 temporary.unlink(missing_ok=True)
 
 
-def share(path):
-    """Give a file the permissions that the user's umask asks for, in place of a temporary file's 0600."""
+def share(path: Path) -> None:
+    """Give a temporary file (0600) the permissions that the user's umask asks for."""
     umask = os.umask(0o077)
     os.umask(umask)
     os.chmod(path, 0o666 & ~umask)
 
 
-def replace(source, target):
-    """Rename a file or a folder, over an earlier file. Raises OSError.
+def replace(source: Path, target: Path) -> None:
+    """Rename a file or a folder, replacing an earlier file. Raises OSError.
 
-    Windows refuses while another program has the target open. Virus scanners and search indexes soon let go of it, so
-    a second of tries is worth it; a spreadsheet does not.
+    Windows refuses while another program has the target open. Virus scanners and search indexes soon close it, so this
+    retries for a second; a spreadsheet keeps it open.
     """
     for pause in (0.1, 0.3, 0.6, None):
         try:
-            return os.replace(source, target)
+            os.replace(source, target)
+            return
         except PermissionError as error:
             if not WINDOWS:
                 raise
@@ -64,10 +67,10 @@ def replace(source, target):
 
 
 @contextlib.contextmanager
-def writing(path):
-    """While entered, what the system refuses (a full disk, a missing permission) is a UserError that names `path`.
+def writing(path: str | Path) -> Iterator[None]:
+    """While entered, turn errors of the system (a full disk, a missing permission) into a UserError that names `path`.
 
-    Also where safetensors and tokenizers meet it, whose exceptions only say "(os error 28)".
+    This includes the exceptions of safetensors and tokenizers, which only say "(os error 28)".
     """
     try:
         yield
@@ -80,19 +83,19 @@ def writing(path):
         raise UserError(f"cannot write {path}: {os.strerror(int(number[1]))}") from error
 
 
-def write_text(path, text):
-    """Write `text` as UTF-8, with the newlines that it has."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, without changing its newlines."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def write_json(path, value):
-    """Write `value` as readable JSON; NaN is refused, as it is no JSON."""
+def write_json(path: str | Path, value: object) -> None:
+    """Write `value` as indented JSON. Raises ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path):
-    """Read a JSON object. Raises UserError where it is missing or damaged."""
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object. Raises UserError if the file is missing or damaged."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -104,7 +107,7 @@ def read_json(path):
     return value
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
     """The file's SHA-256 as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,7 @@
-"""The model hub: whether it answers, which commit of a repository is meant, and why a fetch failed."""
+"""The model hub: whether it answers, the current commit of a repository, and why a fetch failed."""
 
 import functools
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_session
@@ -15,15 +14,14 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging
 
-PATIENCE = (5, 10)  # seconds to wait for the hub's first answer, at the first and the second try
+PATIENCE = (5, 10)  # seconds to wait for an answer, at the first and the second try
 
 
 @functools.cache
-def connect():
-    """Wait for any answer of the hub; without one its clients go on from their cache. Returns what is wrong, or None.
+def connect() -> str | None:
+    """Ask the hub for any answer; without one, switch its clients to their cache. Returns the problem, or None.
 
-    Left to themselves the clients ask for every file again and again: half a minute each, or minutes where a firewall
-    swallows the packets.
+    The clients alone would retry for every file: half a minute each, or minutes if a firewall drops the packets.
     """
     logging.set_verbosity_error()  # ten lines about retries would hide the one that helps
     if constants.is_offline_mode():
@@ -32,32 +30,32 @@ def connect():
         try:
             get_session().head(constants.ENDPOINT, timeout=patience)
             return None
-        except Exception as error:  # name resolution, proxy, certificate, time: in any case, no hub
+        except Exception as error:  # name resolution, proxy, certificate, timeout
             reason = f"{constants.ENDPOINT}: {error}"
             time.sleep(0.5)
     constants.HF_HUB_OFFLINE = True  # read by huggingface_hub and transformers at every call
     return reason
 
 
-def pin_commit(source):
-    """A Source (common/training/encoders/sources.py) with the commit that its revision means now.
+def pin_commit(location: str, revision: str | None) -> str | None:
+    """The commit that `revision` of the repository `location` means now, by the hub or else by the cache.
 
-    The hub's commit, else the cache's. Ask once, so that configuration, tokenizer and weights are of one state. Local
-    folders, and what cannot be had, come back as they are; loading says why.
+    Ask once, so that configuration, tokenizer and weights come from the same commit. Returns `revision` itself for a
+    local folder or an unknown repository; loading then reports the error.
     """
-    if source.location == "tiny" or Path(source.location).is_dir():
-        return source
+    if location == "tiny" or Path(location).is_dir():
+        return revision
     connect()
     try:
-        return replace(source, revision=HfApi().resolve_revision(source.location, revision=source.revision).resolved)
+        return HfApi().resolve_revision(location, revision=revision).resolved
     except Exception:
-        return source
+        return revision
 
 
-def explain_fetch(error):
-    """Why a fetch failed, with what to do, as the end of a sentence; None where the hub is not to blame.
+def explain_fetch(error: BaseException) -> str | None:
+    """Why a fetch failed and what to do, as the end of a sentence; None if the hub is not the cause.
 
-    `error` is whatever a client raised. Its causes are looked at: the libraries' own texts name the wrong one.
+    `error` is any exception of a client. This looks at its causes, since the libraries' own texts name the wrong one.
     """
     causes = list(_causes(error))
 
@@ -66,7 +64,7 @@ def explain_fetch(error):
 
     if caused_by(RepositoryNotFoundError):
         return (
-            "is not on the hub, or not open to you. Check the spelling; where it asks for consent, give it on its page "
+            "is not on the hub, or you have no access. Check the spelling; if its page asks for consent, give it there "
             "and log in with: hf auth login"
         )
     if connect() and caused_by(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError):
@@ -81,7 +79,7 @@ def explain_fetch(error):
 
 
 def _causes(error):
-    """An exception and what it was raised from."""
+    """An exception and its causes, one after the other."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

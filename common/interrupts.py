@@ -1,23 +1,26 @@
-"""Ctrl-C and SIGTERM: how a script ends on them, and how a loop ends at a whole step."""
+"""Ctrl-C and SIGTERM: how a script stops, and how a training loop stops after a complete step."""
 
 import _thread
 import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Self
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and how rented machines are taken back
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and the signal before a rented machine stops
 
 
 class Interrupted(Exception):
-    """The user (or the machine's owner) asked the run to stop; the message says what was saved."""
+    """The user (or the machine's owner) stopped the run. The message says what was saved."""
 
 
 @contextlib.contextmanager
-def interruptible():
+def interruptible() -> Iterator[None]:
     """While entered, Ctrl-C and SIGTERM raise KeyboardInterrupt.
 
-    Python swallows what is raised in finalizers and other callbacks: the interruption is raised again after them.
+    Python swallows exceptions in finalizers and other callbacks; this raises the interrupt again after them.
     """
     previous = _handle(signal.default_int_handler)
     hook = sys.unraisablehook
@@ -38,32 +41,32 @@ def interruptible():
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM only set `requested`: the loop ends at a whole step. A second SIGINT kills.
+    """While entered, SIGINT and SIGTERM only set `requested`, so the loop can finish its step. A second SIGINT stops.
 
-    A request that came too late for the loop to see is not forgotten: it interrupts on leaving.
+    If the loop ended without seeing the request, leaving raises KeyboardInterrupt.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested = False
-        self._previous = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._previous = _handle(self._request)
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         _give_back(self._previous)
         if self.requested and kind is None:
             raise KeyboardInterrupt
 
-    def _request(self, signum, _frame):
+    def _request(self, signum: int, _frame: FrameType | None) -> None:
         if self.requested and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
 
 
 def _handle(handler):
-    """Let `handler` take the signals; returns the handlers before. Only the main thread can."""
+    """Install `handler` for the signals; returns the handlers before it. Only the main thread can do that."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {signum: signal.signal(signum, handler) for signum in STOPPING}

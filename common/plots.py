@@ -1,11 +1,12 @@
-"""Figures: one style for all of them.
+"""The style of all figures.
 
-Figures are matplotlib's own objects, without pyplot: importing this leaves a notebook's backend and style alone, and
-drawing needs no display.
+Figures are built without pyplot, so importing this module does not change a notebook's backend or style, and drawing
+needs no display.
 """
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import seaborn as sns
@@ -23,22 +24,22 @@ STYLE = {
     "axes.prop_cycle": cycler(color=COLOURS),
     "patch.facecolor": COLOURS[0],
     "figure.dpi": 120,
-    "figure.facecolor": "white",  # a light card also in a page's dark mode
+    "figure.facecolor": "white",  # light also on a dark page
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": "#e6e6e6",
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere, umlauts included
+    "text.parse_math": False,  # show a dollar sign in a class name as it is
+    "font.family": "DejaVu Sans",  # part of matplotlib, so the same picture everywhere; has umlauts
 }
 styled = matplotlib.rc_context(STYLE)  # a decorator: the function draws in this style
 
 
-def new_figure(figsize: tuple[float, float], **settings) -> Figure:
-    """An empty figure of that size in inches; `settings` are those of matplotlib's Figure."""
+def new_figure(figsize: tuple[float, float], **settings: Any) -> Figure:
+    """An empty figure, size in inches; `settings` go to matplotlib's Figure."""
     figure = Figure(figsize, **settings)
-    FigureCanvasAgg(figure)  # seaborn asks pyplot for a display otherwise
+    FigureCanvasAgg(figure)  # else seaborn asks pyplot for a display
     return figure
 
 
@@ -46,12 +47,12 @@ def new_figure(figsize: tuple[float, float], **settings) -> Figure:
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write the figure as PNG."""
     with whole_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # class names may be emoji: a box stands for them
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # emoji in class names become boxes
         figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None})
 
 
 def shorten(name: object, longest: int = LONGEST_NAME) -> str:
-    """One line of at most `longest` characters, cut in the middle: German compounds differ at both ends."""
+    """One line of at most `longest` characters, cut after the middle since German compounds differ at both ends."""
     text = " ".join(str(name).split())
     if len(text) <= longest:
         return text

@@ -1,6 +1,6 @@
-"""Prediction files: `id`, optional `label` and `fold`, one `prob_<class>` per class. The seam between the scripts."""
+"""Prediction files connect the scripts. Columns: `id`, optional `label` and `fold`, one `prob_<class>` per class."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -14,11 +14,11 @@ from common.files import whole_file
 from common.reading.columns import fold, show_names
 from common.reading.tables import check_ids, csv_writer, read_table
 
-# Where a run folder has its prediction files: out-of-fold, validation and test rows
+# Prediction files in a run folder: out-of-fold, validation and test rows
 OOF, VALID, TEST = "predictions/oof.csv", "predictions/valid.csv", "predictions/test.csv"
-EXCLUDED = "predictions/train-excluded.csv"  # training rows that corrections or --auto-exclude kept out of training
-INPUT_PREFIX = "input_"  # predict.py puts it before the names of an input's columns that it needs for its own
-SURENESS = "probability"  # only predict.py's files have this column; their `label` is the model's
+EXCLUDED = "predictions/train-excluded.csv"  # training rows left out by corrections or --auto-exclude
+INPUT_PREFIX = "input_"  # predict.py renames input columns whose names it needs itself
+SURENESS = "probability"  # only files of predict.py have this column; their `label` is the prediction
 PREFIX = "prob_"
 SUM_TOLERANCE = 1e-3
 
@@ -34,13 +34,20 @@ class Predictions:
     folds: np.ndarray | None = None  # [rows] int, the fold that held the row out
 
     @property
-    def predicted(self):
-        """The most probable class of each row, [rows] str; of equal ones the first in class order."""
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each row, [rows] str. Ties: the first in class order."""
         return most_probable(self.probabilities, self.classes)
 
+    @property
+    def given(self) -> np.ndarray:
+        """The given labels, [rows] str. Raises ValueError if there are none."""
+        if self.labels is None:
+            raise ValueError("these predictions have no labels")
+        return self.labels
 
-def write_predictions(path, predictions):
-    """Write a prediction file; nine significant digits give the same float32 back."""
+
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Write a prediction file. Nine significant digits restore the same float32."""
     header = ["id"]
     columns = [predictions.ids]
     if predictions.labels is not None:
@@ -60,11 +67,11 @@ def write_predictions(path, predictions):
 def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: str = "id") -> Predictions:
     """Read and check a prediction file, ours or another tool's.
 
-    Class columns may lack the prefix `prob_` where they are exactly `classes`, or the labels of the file. Probabilities
-    may be rounded: a row's sum may be off by half a unit of the file's last digit for each class, and is then brought
-    to 1. Raises UserError, naming file and row: no id or class columns, a repeated id, a probability that is not a
-    finite number in [0, 1], another sum, an empty label, a fold that is no whole number. Of predict.py's files the
-    given labels are read, where the input had a column of that name; the labels there are the model's.
+    Class columns may lack the prefix `prob_` if they are exactly `classes`, or exactly the labels in the file.
+    Probabilities may be rounded: a row's sum may be off by half a unit of the last digit per class, and is then
+    rescaled to 1. In files of predict.py, `label` is the prediction; the given labels are in `input_label`, if the
+    input had labels. Raises UserError, naming file and row, for missing id or class columns, a repeated id, a
+    probability that is not a finite number in [0, 1], a wrong sum, an empty label, a fold that is not a whole number.
     """
     hint = "A prediction file has id and one prob_<class> column per class"
     table = read_table(path, [id_column], hint, optional=["label", "fold"], all_unique=True)
@@ -92,7 +99,7 @@ def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: s
 
 
 def find_class_columns(table: pd.DataFrame, classes: Sequence[str] = (), id_column: str = "id") -> dict[str, str]:
-    """The columns with probabilities and their classes: those that start with prob_, else exactly the classes."""
+    """The probability columns and their classes: those that start with prob_, else exactly the classes."""
     prefixed = {name: name[len(PREFIX) :] for name in table.columns if fold(name).startswith(PREFIX)}
     if prefixed:
         return prefixed
@@ -101,10 +108,12 @@ def find_class_columns(table: pd.DataFrame, classes: Sequence[str] = (), id_colu
     return {name: name for name in others} if known and set(others) == known else {}
 
 
-def align(predictions, ids, classes, source="the predictions"):
-    """Bring predictions into the order of `ids` and `classes`, matching by name, never by position.
+def align(
+    predictions: Predictions, ids: Collection[str], classes: Collection[str], source: str = "the predictions"
+) -> Predictions:
+    """Reorder predictions to `ids` and `classes`. Matches names, never positions.
 
-    Raises UserError where an id or class is missing or unknown; `source` names the file in the message.
+    Raises UserError if an id or class is missing or unknown; `source` is the file's name in the message.
     """
     columns = _positions(predictions.classes, classes, "class", source)
     rows = _positions(predictions.ids, ids, "id", source)
@@ -118,7 +127,9 @@ def align(predictions, ids, classes, source="the predictions"):
     )
 
 
-def mean_probabilities(members, weights=None):
+def mean_probabilities(
+    members: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float] | np.ndarray | None = None
+) -> np.ndarray:
     """The weighted mean of aligned probabilities, [members, rows, classes] -> [rows, classes], summed in float64."""
     return np.average(np.asarray(members, dtype=np.float64), axis=0, weights=weights).astype(np.float32)
 
@@ -148,7 +159,7 @@ def _numbers(path, column, name):
 
 
 def _check_probabilities(path, probabilities, table, columns):
-    """The probabilities, [rows, classes] float64; those of a rounded file brought to a sum of 1."""
+    """The probabilities, [rows, classes] float64. Rounded ones are rescaled to a sum of 1."""
     bad = ~((probabilities >= 0) & (probabilities <= 1))  # NaN compares false: bad too
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -160,7 +171,7 @@ def _check_probabilities(path, probabilities, table, columns):
     if not (error > SUM_TOLERANCE).any():
         return probabilities
     digits = max(-int(Decimal(cell).as_tuple().exponent) for name in columns for cell in set(table[name]))
-    rounding = len(columns) * 0.5 * 10.0**-digits if digits > 0 else 0.0  # whole numbers are not rounded probabilities
+    rounding = len(columns) * 0.5 * 10.0**-digits if digits > 0 else 0.0  # integers are not rounded probabilities
     off = np.flatnonzero((error > max(SUM_TOLERANCE, rounding + 1e-9)) | (sums == 0))
     if len(off):
         raise UserError(f"{path}, row {off[0] + 1}: the probabilities sum to {sums[off[0]]:.4g}, not to 1")

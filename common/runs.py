@@ -1,4 +1,4 @@
-"""Run folders: what is in them, whether they are complete, which one is meant."""
+"""Run folders: their files, whether they are complete, and how users name them."""
 
 import atexit
 import contextlib
@@ -11,6 +11,7 @@ import subprocess
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -18,16 +19,16 @@ from common.cli import UserError
 from common.files import WINDOWS, read_json, write_json, write_text
 
 RUNS_FOLDER = Path("runs")
-PLACES = {"folder", "location"}  # may change between two starts of the same run
+PLACES = {"folder", "location"}  # keys that may differ between two starts of the same run
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn", "cleanlab", "numpy", "pandas")
-LOCK = ".lock"  # held while a process writes the run; deleted when the process ends
-_held = {}  # (device, inode) of the run folders that this process holds -> its lock
+LOCK = ".lock"  # a process holds it while it writes the run, and deletes it at its end
+_held: dict[tuple[int, int], FileLock] = {}  # (device, inode) of a run folder -> the lock of this process
 
 
-def run_folder(run):
-    """The folder that `--run` means: a name below runs/, or a path (anything with a separator, `.` and `..`).
+def run_folder(run: str | Path) -> Path:
+    """The folder of `--run`: a name below runs/, or a path (anything with a separator, `.` and `..`).
 
-    A name that runs/ does not have, but the working directory has as a complete run, means that one.
+    If runs/ lacks the name and the working directory has a complete run of that name, the folder is that run.
     """
     path = Path(run)
     if path.name != str(run) or path.name == "..":  # Path drops the `./` of `./x`
@@ -36,25 +37,24 @@ def run_folder(run):
     return path if not below.exists() and (path / "config.json").exists() and is_complete(path) else below
 
 
-def run_name(folder):
-    """How a command names a run so that `run_folder` finds it: `demo` for runs/demo, else its path."""
+def run_name(folder: str | Path) -> str:
+    """The run's name in a command, such that `run_folder` finds it: `demo` for runs/demo, else its path."""
     folder = Path(folder)
     return shlex.quote(folder.name if folder.parent == RUNS_FOLDER else os.path.join(".", folder))
 
 
-def is_complete(folder):
-    """Whether the run has ended: results.json is written last."""
+def is_complete(folder: str | Path) -> bool:
+    """Whether the run has finished: results.json is its last file."""
     return (Path(folder) / "results.json").exists()
 
 
-def open_run(folder, config, overwrite=False, shared=False):
-    """Make the run folder, or enter it again with the same configuration.
+def open_run(folder: str | Path, config: dict[str, Any], overwrite: bool = False, shared: bool = False) -> bool:
+    """Make the run folder, or open it again with the same configuration. Returns whether the run is complete.
 
-    `config` is a JSON object; all of it must agree with an earlier config.json in the folder, but for the places where
-    data and model lie, which their fingerprints stand for. Returns True where the run is complete already. Raises
-    UserError where the folder holds a run with another configuration, or other people's files; `overwrite` discards
-    the earlier run instead. The folder then is this process's until it ends, another one gets a UserError; unless it
-    is `shared`, as by the jobs that train an ensemble's members.
+    `config` is a JSON object. It must equal the folder's config.json, except for the paths of data and model, whose
+    fingerprints must match instead. Raises UserError if the folder has a run with another configuration, or files that
+    are not a run's. `overwrite` discards the earlier run instead. This process then holds the folder until it ends,
+    and other processes get a UserError. `shared` folders are not held: several jobs train an ensemble's members.
     """
     folder = Path(folder)
     config_file = folder / "config.json"
@@ -62,8 +62,8 @@ def open_run(folder, config, overwrite=False, shared=False):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {config_file}: {error.strerror or error}") from error
-    if _is_foreign(folder):  # before the lock, which is a file
-        raise UserError(f"{folder} is not empty and no run; name another with --run")
+    if _is_foreign(folder):  # before the lock: it is a file too
+        raise UserError(f"{folder} is not empty and not a run; give another name with --run")
     if not shared:
         hold_folder(folder)
     config = json.loads(json.dumps(config))  # as it reads back
@@ -77,19 +77,19 @@ def open_run(folder, config, overwrite=False, shared=False):
     difference = _first_difference(earlier, config)
     if difference:
         raise UserError(
-            f"{folder} holds a run with another configuration ({difference}); "
-            "give this one another name with --run, or discard that one with --overwrite"
+            f"{folder} has a run with another configuration ({difference}); "
+            "choose another name with --run, or discard that run with --overwrite"
         )
     if not shared:
         _sweep(folder)
     return is_complete(folder)
 
 
-def hold_folder(folder):
-    """Take a run folder for the rest of this process's life. Raises UserError where another process has it.
+def hold_folder(folder: str | Path) -> None:
+    """Lock a run folder until this process ends. Raises UserError if another process holds it.
 
-    The system drops the lock when the process ends, however it dies; a lock file that a killed process left holds
-    nothing. Places that cannot be locked (a read-only disk, some network disks) go without.
+    The system releases the lock however the process ends, so the lock file of a killed process locks nothing. Disks
+    without locks (read-only, some network disks) are used without one.
     """
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in _held:
@@ -99,7 +99,7 @@ def hold_folder(folder):
         with warnings.catch_warnings(action="ignore"):  # "flock not supported on this filesystem"
             lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{folder} is being written by another process; wait for it, or name another run") from None
+        raise UserError(f"{folder} is being written by another process; wait for it, or choose another name") from None
     except (OSError, NotImplementedError):
         return
     if not _held:
@@ -107,11 +107,11 @@ def hold_folder(folder):
     _held[status.st_dev, status.st_ino] = lock
 
 
-def release_folders():
-    """Drop all locks and delete their files, in the order that never deletes the next process's lock."""
+def release_folders() -> None:
+    """Release all locks and delete their files, in the order that never deletes the next process's lock."""
     for lock in _held.values():
         with contextlib.suppress(OSError):
-            if WINDOWS:  # an open file cannot be deleted there, so that the next process's is safe
+            if WINDOWS:  # cannot delete an open file, so the next process's lock is safe
                 lock.release()
                 os.unlink(lock.lock_file)
             else:
@@ -120,36 +120,36 @@ def release_folders():
     _held.clear()
 
 
-def find_run(needs):
+def find_run(needs: str) -> Path | None:
     """The newest complete run below runs/ that has the file `needs` (such as 'predictions/oof.csv'), or None.
 
-    Members of an ensemble are not looked at, only runs themselves. Newest is by the time of results.json.
+    The time of results.json decides. An ensemble's members do not count as runs.
     """
     return next((folder for folder in complete_runs() if (folder / needs).exists()), None)
 
 
-def complete_runs():
+def complete_runs() -> list[Path]:
     """The folders of all complete runs below runs/, newest first."""
     newest_first = sorted(RUNS_FOLDER.glob("*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     return [path.parent for path in newest_first]
 
 
-def check_run(run, needs="results.json"):
-    """The folder of a run given by the user, checked to be complete and to have `needs`. Raises UserError."""
+def check_run(run: str | Path, needs: str = "results.json") -> Path:
+    """The folder of a run that the user named. Raises UserError unless it is complete and has the file `needs`."""
     folder = run_folder(run)
     if not (folder / "config.json").exists():
         known = [path.name for path in complete_runs()[:5]]
         there = f"; the newest complete runs: {', '.join(known)}" if known else ""
         raise UserError(f"no run {str(run)!r}: {folder / 'config.json'} does not exist{there}")
     if not is_complete(folder):
-        raise UserError(f"run {folder} is not complete yet; start its command again to finish it")
+        raise UserError(f"run {folder} is not complete; run its command again to finish it")
     if not (folder / needs).exists():
         raise UserError(f"run {folder} has no {needs}")
     return folder
 
 
-def append_metrics(folder, record):
-    """Append one JSON object to metrics.jsonl, in a single write."""
+def append_metrics(folder: str | Path, record: dict[str, Any]) -> None:
+    """Append one JSON object to metrics.jsonl in a single write."""
     path = Path(folder) / "metrics.jsonl"
     try:
         with open(path, "a", encoding="utf-8") as file:
@@ -158,8 +158,8 @@ def append_metrics(folder, record):
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def read_metrics(folder):
-    """The records of metrics.jsonl, oldest first; a last line that a crash cut short is left out."""
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl, oldest first, without a last line that a crash cut short."""
     path = Path(folder) / "metrics.jsonl"
     records = []
     for line in path.read_bytes().splitlines() if path.exists() else []:  # bytes: the cut may be inside a character
@@ -170,14 +170,14 @@ def read_metrics(folder):
     return records
 
 
-def cut_metrics(folder, step):
-    """Before a run goes on from `step`: drop the records of later steps, which will come again."""
+def cut_metrics(folder: str | Path, step: int) -> None:
+    """Drop the records of steps after `step`: the run resumes there and writes them again."""
     kept = [record for record in read_metrics(folder) if record["step"] <= step]
     write_text(Path(folder) / "metrics.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
 
 
-def environment():
-    """Versions, machine and commit: what somebody needs to get the same numbers."""
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit, as a JSON object: what it takes to reproduce the numbers."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -205,27 +205,27 @@ def environment():
 
 
 def _is_foreign(folder):
-    """Whether a folder holds something else than a run: other files, or another tool's config.json, as models have."""
+    """Whether a folder has files other than a run's, such as the config.json of a model."""
     if (folder / "config.json").exists():
         return "script" not in read_json(folder / "config.json")
-    # a start that was killed leaves its lock and the temporary name of config.json, see whole_file
+    # a process killed at the start leaves its lock and a temporary config.json, see whole_file
     return any(path.name != LOCK and not path.name.startswith(".config.json.") for path in folder.iterdir())
 
 
 def _sweep(folder):
-    """Delete what killed writers left, see whole_file: the folder is held, so nobody is writing these now.
+    """Delete the temporary files of killed processes, see whole_file: the folder is held, so nobody writes them now.
 
-    A run that was killed between its last file and the end has checkpoints, too, that nobody will need again.
+    Also delete the checkpoints of a complete run that was killed between results.json and its end.
     """
     if is_complete(folder):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for path in [path for place in (".", "predictions", "checkpoints") for path in (folder / place).glob(".*.tmp.*")]:
-        with contextlib.suppress(OSError):  # a complete run may lie on a read-only disk
+        with contextlib.suppress(OSError):  # a complete run may be on a read-only disk
             path.unlink()
 
 
-def discard_run(folder):
-    """Delete a run, results.json first and config.json last: whenever that is cut short, it is an incomplete run."""
+def discard_run(folder: Path) -> None:
+    """Delete a run, results.json first and config.json last. Cut short, this leaves an incomplete run."""
     order = {"results.json": 0, "config.json": 2}
     try:
         there = [path for path in folder.iterdir() if path.name != LOCK]

@@ -173,13 +173,13 @@ def test_an_id_column_that_was_named_must_be_there(folder):
 def test_what_is_no_dataset_is_refused(folder, monkeypatch):
     assert (
         refusal("nws")
-        == "no dataset 'nws': neither one of sample, gnad10, kaggle nor a folder, a file, or owner/name on the hub"
+        == "no dataset 'nws': expected sample, gnad10, kaggle, a folder, a file, or owner/name on the hub"
     )
     Path("empty").mkdir()
     assert refusal("empty") == "empty has no train.csv"
     assert "no dataset 'file.csv'" in refusal("file.csv")
     monkeypatch.setattr(data, "DATA_FOLDER", folder / "data")
-    assert refusal("kaggle").endswith("is not there yet; fill it with: python data/kaggle/prepare.py")
+    assert refusal("kaggle").endswith("is missing; get it with: python data/kaggle/prepare.py")
     Path("kaggle").mkdir()  # a short name is that dataset, whatever the working directory has
     assert "fill it with" in refusal("kaggle")
 
@@ -208,14 +208,14 @@ def test_the_dataset_of_a_run(folder, monkeypatch):
     assert list(load_run_dataset(run).train["id"]) == ["7", "8"]
 
     shutil.rmtree("news")
-    with pytest.raises(UserError, match=r"run run: its dataset .*news is not there; name it with --data"):
+    with pytest.raises(UserError, match=r"run run: its dataset .*news is missing; give it with --data"):
         load_run_dataset(run)
     monkeypatch.setattr(data, "DATA_FOLDER", folder)  # a short name is found wherever the run was trained
     make("kaggle")
     run = make_run({"data": {"name": "kaggle", "folder": "/another/machine/data/kaggle"}})
     assert load_run_dataset(run).folder == folder / "kaggle"
     for config in ({}, {"data": "news"}, {"data": {"name": "news"}}):
-        with pytest.raises(UserError, match=r"run/config.json names no dataset; name it with --data"):
+        with pytest.raises(UserError, match=r"run/config.json names no dataset; give it with --data"):
             load_run_dataset(make_run(config))
 
 
@@ -484,13 +484,13 @@ def test_the_folders_own_files_win(folder, notes):
 def test_two_files_that_may_be_meant_are_refused(folder):
     for name in ("a", "b"):
         write(f"all/{name}/train.csv", TRAIN)
-    assert refusal("all") == ("all has no train.csv, but several folders below it have: all/a, all/b; name one of them")
+    assert refusal("all") == ("all has no train.csv, but several folders below it have: all/a, all/b; give one of them")
     write("two/Train.csv", TRAIN)
     write("two/training.csv", TRAIN)
-    assert refusal("two") == "two has Train.csv and training.csv; rename the one that is meant to train.csv"
+    assert refusal("two") == "two has Train.csv and training.csv; rename the right one to train.csv"
     write("c/x/train.csv", TRAIN)
     write("c/y/test.csv", "text\na\n")
     write("c/z/test.csv", "text\nb\n")
-    assert refusal("c") == "c: c/y/test.csv and c/z/test.csv may both be meant; name the folder of one"
+    assert refusal("c") == "c: c/y/test.csv and c/z/test.csv both fit; give the folder of one"
     write("far/1/2/3/4/5/train.csv", TRAIN)
     assert refusal("far") == "far has no train.csv"

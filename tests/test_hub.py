@@ -166,7 +166,7 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing_half(repositories, train
         lines = [["--model", name, *sample, name.replace("/", "-")] for name in names]
         answers = dict(zip(names, train(hub.url, *lines), strict=True))
         assert not any("spaces" in path or "discussions" in path for _, path in hub.requests)  # no third party is asked
-        one_line(answers["nobody/nothing"], "'nobody/nothing' is not on the hub, or not open to you", "hf auth login")
+        one_line(answers["nobody/nothing"], "'nobody/nothing' is not on the hub, or you have no", "hf auth login")
         one_line(answers["no/weights"], "no/weights", "pytorch_model.bin or model.safetensors")
         assert answers["only/pickle"][:2] == [0, ""]  # tensors alone are read from a pickle ...
         one_line(answers["evil/pickle"], "evil/pickle")  # ... and nothing is run

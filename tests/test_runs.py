@@ -111,7 +111,7 @@ def test_without_runs_none_is_found():
 
 def test_a_run_that_the_user_names_is_checked():
     make_run("runs/demo", complete=False)
-    with pytest.raises(UserError, match=r"^run runs/demo is not complete yet; start its command again to finish it$"):
+    with pytest.raises(UserError, match=r"^run runs/demo is not complete; run its command again to finish it$"):
         check_run("demo")
     make_run("runs/demo")
     assert check_run("demo") == check_run("runs/demo") == Path("runs/demo")
@@ -157,8 +157,8 @@ def test_another_configuration_is_refused(config, difference):
     with pytest.raises(UserError) as caught:
         open_run("runs/demo", config)
     assert str(caught.value) == (
-        f"runs/demo holds a run with another configuration ({difference}); "
-        "give this one another name with --run, or discard that one with --overwrite"
+        f"runs/demo has a run with another configuration ({difference}); "
+        "choose another name with --run, or discard that run with --overwrite"
     )
     assert json.loads(Path("runs/demo/config.json").read_text()) == CONFIG
 
@@ -200,7 +200,7 @@ def test_other_peoples_files_are_left_alone(overwrite):
     make_run("models/gbert", complete=False, files=["model.safetensors"], config={"model_type": "bert"})
     for place in ("thesis", "models/gbert"):
         before = sorted(os.listdir(place))
-        with pytest.raises(UserError, match=rf"^{place} is not empty and no run; name another with --run$"):
+        with pytest.raises(UserError, match=rf"^{place} is not empty and not a run; give another name with --run$"):
             open_run(place, CONFIG, overwrite)
         assert sorted(os.listdir(place)) == before
 

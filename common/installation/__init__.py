@@ -1,6 +1,6 @@
-"""What is installed here, and whether it will do: told in one line, before an import fails.
+"""Check Python and the installed packages, and report problems in one line, before an import fails.
 
-Also Python 3.6 must be able to read this file and common/__init__.py.
+Python 3.6 must be able to run this file and common/__init__.py.
 """
 
 import os
@@ -11,14 +11,14 @@ REQUIREMENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".
 OLDEST_PYTHON = (3, 11)
 
 
-def require(*packages):
-    """End the process with one line and exit code 2 where Python or a package is missing, too old or too new."""
-    ranges = read_ranges() if os.path.exists(REQUIREMENTS) else {}  # somebody may have copied common/ alone
+def require(*packages: str) -> None:
+    """Exit with one line and code 2 if Python is too old, or a package is missing, too old or too new."""
+    ranges = read_ranges() if os.path.exists(REQUIREMENTS) else {}  # somebody may copy common/ alone
     _end(_python_problem() or _package_problem({name: ranges[name] for name in packages if name in ranges}))
 
 
-def require_docstrings(package):
-    """End the process with one line and exit code 2 under `python -OO`, which strips what this package reads."""
+def require_docstrings(package: str) -> None:
+    """Exit with one line and code 2 under `python -OO`, which strips docstrings that this package reads."""
     if sys.flags.optimize > 1:
         _end(f"{package} does not work under python -OO or PYTHONOPTIMIZE=2; python -O does")
 
@@ -34,7 +34,7 @@ def _python_problem():
     if sys.version_info[:2] >= OLDEST_PYTHON:
         return None
     found = "{}.{}".format(*sys.version_info[:2])
-    return f"Python {found} runs this, 3.11 or newer is needed: make setup PYTHON=python3.12, then .venv/bin/python"
+    return f"Python {found} is too old, expected 3.11 or newer: make setup PYTHON=python3.12, then .venv/bin/python"
 
 
 def _package_problem(ranges):
@@ -51,22 +51,23 @@ def _package_problem(ranges):
     return None
 
 
-def read_ranges(path=REQUIREMENTS):
-    """requirements.txt: package -> what follows its name, such as `>=5.0,<6`."""
+def read_ranges(path: str = REQUIREMENTS) -> "dict[str, str]":
+    """requirements.txt as {package: range of versions}, such as `>=5.0,<6`."""
     with open(path, encoding="utf-8") as file:
         lines = [line.split("#")[0].strip() for line in file]
-    return dict(re.match(r"([\w-]+)(.*)", line).groups() for line in lines if line)
+    found = (re.match(r"([\w-]+)(.*)", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
 
 
-def fits(version, wanted):
-    """Whether a version lies in a range of `>=` and `<`; `2.13.0a0+nv25` and `2.13.0+cpu` count as 2.13.0."""
+def fits(version: str, wanted: str) -> bool:
+    """Whether a version is in a range of `>=` and `<`; `2.13.0a0+nv25` and `2.13.0+cpu` count as 2.13.0."""
     checks = {">=": lambda a, b: a >= b, "<": lambda a, b: a < b}
-    parts = [re.match(r"(>=|<)([\d.]+)$", part.strip()).groups() for part in wanted.split(",") if part.strip()]
+    parts = re.findall(r"(>=|<)([\d.]+)", wanted)
     return all(checks[sign](_numbers(version), _numbers(bound)) for sign, bound in parts)
 
 
 def _numbers(version):
-    """`2.13.0a0+cpu` -> [2, 13, 0]; as many as there are, without the zeros at the end: 5.0 is 5."""
+    """`2.13.0a0+cpu` -> [2, 13, 0], without zeros at the end: 5.0 is 5."""
     numbers = [int(part) for part in re.match(r"\d+(\.\d+)*", version).group().split(".")]
     while numbers and numbers[-1] == 0:
         numbers.pop()

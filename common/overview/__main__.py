@@ -6,6 +6,7 @@ python -m common.overview --data kaggle
 
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.cli import Parser, UserError, exit_codes
@@ -30,7 +31,7 @@ COLUMNS = (
 
 
 @exit_codes
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and write it; returns the exit code."""
     parser = Parser(__doc__)
     parser.add_argument("--data", metavar="NAME", help="only runs on this dataset")
@@ -57,7 +58,7 @@ def main(argv=None) -> int:
 
 
 def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
-    """What the table says of a run: a text for each of COLUMNS but the last."""
+    """A run's row of the table: a text for each of COLUMNS except the last."""
     models = [config["model"]["name"]] if "model" in config else list(config.get("models", {}))
     scores, scored_on = results, results.get("evaluated_on")
     if not scored_on and results.get("test"):
@@ -86,8 +87,8 @@ def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
 
 
 def find_submissions() -> dict[str, list[str]]:
-    """Run -> the submissions in the working directory that it is a member of, by the JSON files beside them."""
-    found = {}
+    """{run: its submissions in the working directory}, from the JSON files beside the submissions."""
+    found: dict[str, list[str]] = {}
     for path in sorted(Path().glob("*.json")):
         try:
             record = read_json(path)
@@ -102,7 +103,7 @@ def find_submissions() -> dict[str, list[str]]:
     return found
 
 
-def markdown(rows) -> list[str]:
+def markdown(rows: Iterable[dict[str, str]]) -> list[str]:
     """The rows as a Markdown table that also reads well on a console."""
     table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]
     widths = {name: max(len(row[name]) for row in table) for name in COLUMNS}

@@ -1,4 +1,4 @@
-"""Folders inside a folder: Kaggle's inputs lie some levels down."""
+"""Folders below a folder: Kaggle's inputs are some levels down."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ DEPTH = 4  # /kaggle/input/gbert-base/transformers/default/1
 
 
 def folders_below(folder: Path) -> Iterator[Path]:
-    """The folders inside a folder, up to DEPTH levels down, sorted; hidden ones are left out."""
+    """The folders up to DEPTH levels below a folder, sorted, without hidden ones."""
     for place, folders, _ in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if len(Path(place).relative_to(folder).parts) == DEPTH:

@@ -1,1 +1,1 @@
-"""Which rows train, which validate, and which texts are too much alike to be parted."""
+"""Split rows into training, validation and folds, with near-duplicate texts together."""

@@ -1,11 +1,11 @@
-"""Near-duplicates: texts that are the same but for a few words, found in time that grows with the number of rows.
+"""Near-duplicates: texts that differ in a few words only, found in time linear in the number of rows.
 
-Two texts are near-duplicates where the sets of their character 5-grams overlap by 70 % or more (Jaccard similarity),
-without regard to case and spacing. Of a long text the 256 grams with the smallest hashes stand for all
-(a bottom-k sketch: the similarity's standard error is then 0.03; shorter texts are compared exactly). Candidates share
-one of 20 bands of 4 MinHash values: a pair at 0.7 is missed once in 240 times. See Broder 1997, and Leskovec et al.,
-Mining of Massive Datasets, chapter 3. cleanlab's own check takes time that grows with the square of the rows, and its
-threshold adapts to the data: among 1,028 news articles without duplicates it reports 14 that share a topic.
+Two texts are near-duplicates if the sets of their character 5-grams overlap by 70 % or more (Jaccard similarity). Case
+and spacing do not matter. A long text is represented by the 256 grams with the smallest hashes (a bottom-k sketch; the
+standard error of the similarity is 0.03). Shorter texts are compared exactly. Candidates share one of 20 bands of 4
+MinHash values; this misses one in 240 pairs at 0.7. See Broder 1997, and Leskovec et al., Mining of Massive Datasets,
+chapter 3. cleanlab's own check takes quadratic time, and its threshold adapts to the data: among 1,028 news articles
+without duplicates it reports 14 that share a topic.
 """
 
 import functools
@@ -20,13 +20,13 @@ SHINGLE = 5  # characters
 SIMILARITY = 0.7  # German tweets: 0.6 begins to link replies to the same people
 SKETCH = 256  # grams
 BANDS, HASHES = 20, 4
-COMPARISONS, LINKS = 30, 3  # per text, at most: thousands of texts from one template take linear time, too
-MIXER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 by the golden ratio, as in Fibonacci hashing
+COMPARISONS, LINKS = 30, 3  # at most, per text: keeps the time linear for thousands of texts from one template
+MIXER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, as in Fibonacci hashing
 FACTORS = np.random.default_rng(0).integers(1, 2**32, (BANDS * HASHES, 1), dtype=np.uint32) | np.uint32(1)
 
 
 def near_duplicate_sets(texts: Iterable[str]) -> list[list[int]]:
-    """The sets of two or more rows with nearly the same text, directly or through others; positions in `texts`."""
+    """The sets of two or more near-duplicates, as positions in `texts`. Chains of near-duplicates are one set."""
     number = near_duplicate_groups(texts)
     order = np.argsort(number, kind="stable")
     starts = np.flatnonzero(np.diff(number[order], prepend=-1))
@@ -34,11 +34,11 @@ def near_duplicate_sets(texts: Iterable[str]) -> list[list[int]]:
 
 
 def near_duplicate_groups(texts: Iterable[str]) -> np.ndarray:
-    """A group number for every row, [rows] int: equal for near-duplicates, and counted from 0 by first appearance."""
+    """A group number per row, [rows] int: equal for near-duplicates, counted from 0 in order of appearance."""
     return _groups(tuple(texts))
 
 
-@functools.lru_cache(maxsize=4)  # an ensemble asks once for each of its encoders
+@functools.lru_cache(maxsize=4)  # an ensemble asks once per encoder
 def _groups(texts):
     plain = [" ".join(text.casefold().split()) for text in texts]
     distinct, firsts = pd.factorize(np.array(plain, dtype=object))  # identical texts need no signature
@@ -55,12 +55,12 @@ def _groups(texts):
 def _links(texts: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs of distinct texts that are near-duplicates, enough of them to connect each set."""
     buckets: dict[tuple[int, bytes], list[int]] = {}  # (band, its hashes) -> texts
-    sketches: list[np.ndarray] = []  # a kilobyte each, where sets of Python's integers would take twenty
+    sketches: list[np.ndarray] = []  # a kilobyte each; Python sets of integers take twenty
     links = []
     for row, text in enumerate(texts):
         sketch, keys = _sketch(text)
         sketches.append(sketch)
-        compared = set()
+        compared: set[int] = set()
         linked = 0
         for band_and_key in enumerate(keys):
             bucket = buckets.setdefault(band_and_key, [])
@@ -75,9 +75,9 @@ def _links(texts: Sequence[str]) -> list[tuple[int, int]]:
     return links
 
 
-@functools.lru_cache(maxsize=50_000)  # the same training texts are split, and then compared with the test texts
+@functools.lru_cache(maxsize=50_000)  # training texts are split first, then compared with test texts
 def _sketch(text):
-    """The smallest distinct hashes of a text's character 5-grams, up to SKETCH; and a key per band."""
+    """The smallest distinct hashes of a text's character 5-grams, at most SKETCH, and a key per band."""
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     if len(codes) < SHINGLE:
         codes = np.pad(codes, (0, SHINGLE - len(codes)))
@@ -99,5 +99,5 @@ def _similarity(first, second):
     union = len(merged) - len(common)
     if len(first) < SKETCH and len(second) < SKETCH:
         return len(common) / union
-    limit = merged[np.append(True, merged[1:] != merged[:-1])][SKETCH - 1]  # beyond it, a sketch may be cut
+    limit = merged[np.append(True, merged[1:] != merged[:-1])][SKETCH - 1]  # above it a sketch may be cut
     return np.count_nonzero(common <= limit) / SKETCH

@@ -1,4 +1,4 @@
-"""How rows are split into training, validation and folds: stratified, seeded, near-duplicates together."""
+"""Split rows into training, validation and folds: stratified, seeded, near-duplicates together."""
 
 import numpy as np
 import pandas as pd
@@ -8,14 +8,14 @@ from common.cli import UserError, note
 from common.data import Dataset
 from common.splitting.duplicates import near_duplicate_groups
 
-TEMPLATE = 0.1  # of the rows: a larger set of near-duplicates is one template filled in, not copies of one text
+TEMPLATE = 0.1  # of the rows: a larger set of near-duplicates is one template filled in, not copies
 
 
 def split_validation(frame: pd.DataFrame, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows into training and validation: stratified, seeded, near-duplicates on the same side.
 
-    Returns two sorted arrays of row positions. `fraction` is the share of distinct texts that validates; a class
-    with a single text stays in training. Raises UserError where the rows are too few for the classes.
+    Returns two sorted arrays of row positions. `fraction` is the validation share of the distinct texts. A class with
+    a single text stays in training. Raises UserError if there are too few rows for the classes.
     """
     if fraction == 0:
         return np.arange(len(frame)), np.arange(0)
@@ -36,7 +36,7 @@ def split_validation(frame: pd.DataFrame, fraction: float, seed: int) -> tuple[n
 def assign_folds(frame: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     """The fold (0 to folds - 1) of every row: stratified, seeded, near-duplicates in the same fold.
 
-    Raises UserError where a class has fewer distinct texts than there are folds: its model would never see it.
+    Raises UserError if a class has fewer distinct texts than folds: some fold would lack the class.
     """
     group, labels = _text_groups(frame)
     texts = pd.Series(labels).value_counts().reindex(sorted(set(frame["label"])), fill_value=0)
@@ -52,7 +52,7 @@ def assign_folds(frame: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 
 
 def describe_overlap(dataset: Dataset) -> list[str]:
-    """A line for each split whose texts are near-duplicates of training texts: scores there are too good."""
+    """A line for each split with near-duplicates of training texts, which make its scores too good."""
     lines = []
     for split, frame in dataset.frames.items():
         if split == "train":
@@ -67,15 +67,15 @@ def describe_overlap(dataset: Dataset) -> list[str]:
 
 
 def _text_groups(frame):
-    """Number the distinct texts: the group of every row, and every group's label (that of its first row)."""
+    """Number the distinct texts: the group of each row, and the label of each group (that of its first row)."""
     identical, _ = pd.factorize(frame["text"])
     near = near_duplicate_groups(frame["text"])
     sizes = pd.Series(identical).groupby(near).nunique()  # distinct texts of each set
     template = np.isin(near, sizes.index[(sizes > 2) & (sizes > TEMPLATE * len(frame))])
     if template.any():
         note(
-            f"{template.sum():,} of {len(frame):,} texts follow one template; among them identical texts are kept "
-            "together, near-duplicates are not"
+            f"{template.sum():,} of {len(frame):,} texts follow one template; only identical ones among them "
+            "stay together in a split"
         )
     group, _ = pd.factorize(np.where(template, identical + len(frame), near))
     labels = frame["label"].to_numpy(dtype=object)

@@ -42,7 +42,8 @@ def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> I
         recipe = tfidf_recipe(arguments)
         config = {"model": {"name": TFIDF}, **task.config, "recipe": asdict(recipe)}
         return Inputs(dataset, Source(TFIDF, TFIDF), None, task.train_labels, {}, recipe, [], config)
-    source = pin_commit(find_source(arguments.model))
+    source = find_source(arguments.model)
+    source = replace(source, revision=pin_commit(source.location, source.revision))
     tokenizer, warnings = load_tokenizer(source, dataset.train["text"])
     for warning in warnings:
         print_line(f"warning: {warning}")

@@ -53,7 +53,7 @@ def test_an_old_a_new_and_a_missing_package_are_one_line(monkeypatch, capsys):
     monkeypatch.setattr(installation, "read_ranges", lambda: {"nowhere-to-be-found": ">=1"})
     assert ended(capsys, "nowhere-to-be-found") == f"error: nowhere-to-be-found is not installed: {mend}\n"
     monkeypatch.setattr(installation, "OLDEST_PYTHON", (9, 9))
-    assert re.match(r"error: Python 3\.\d+ runs this, 3.11 or newer is needed: make setup", ended(capsys))
+    assert re.match(r"error: Python 3\.\d+ is too old, expected 3.11 or newer: make setup", ended(capsys))
     monkeypatch.setenv("RANK", "1")
     assert ended(capsys) == ""
 
@@ -110,7 +110,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_apples_python_is_refused_in_one_line(script):
     done = subprocess.run([sys.executable, "-c", OLD, script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert done.stderr.startswith("error: Python 3.9 runs this, 3.11 or newer is needed: make setup PYTHON=")
+    assert done.stderr.startswith("error: Python 3.9 is too old, expected 3.11 or newer: make setup PYTHON=")
 
 
 def test_old_pythons_can_read_what_refuses_them():

@@ -491,7 +491,7 @@ def test_an_incomplete_run_and_runs_for_other_test_rows_are_refused(capsys):
     (Path(run) / "config.json").write_text("{}")
     assert "names no dataset" in fails(capsys, run)
     gone = make_run("runs/gone", FIRST, data="gone")
-    assert "its dataset gone is not there; name it with --data" in fails(capsys, gone)
+    assert "its dataset gone is missing; give it with --data" in fails(capsys, gone)
 
 
 def test_a_sample_that_does_not_fit_test_csv_is_refused(capsys):

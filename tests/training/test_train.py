@@ -210,7 +210,7 @@ def test_a_foreign_folder_is_not_touched(small_data, in_tmp, capsys):
     (in_tmp / "mine").mkdir()
     (in_tmp / "mine" / "thesis.txt").write_text("years of work")
     arguments = [*QUICK, "--data", str(small_data), "--run", str(in_tmp / "mine"), "--overwrite"]
-    assert "is not empty and no run" in refused(capsys, *arguments)
+    assert "is not empty and not a run" in refused(capsys, *arguments)
     assert files(in_tmp) == {"mine/thesis.txt"}
 
 
