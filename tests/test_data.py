@@ -173,7 +173,7 @@ def test_an_id_column_that_was_named_must_be_there(folder):
 def test_what_is_no_dataset_is_refused(folder, monkeypatch):
     assert (
         refusal("nws")
-        == "no dataset 'nws': expected sample, gnad10, kaggle, a folder, a file, or owner/name on the hub"
+        == "no dataset 'nws'; expected sample, gnad10, kaggle, a folder, a file, or owner/name on the hub"
     )
     Path("empty").mkdir()
     assert refusal("empty") == "empty has no train.csv"

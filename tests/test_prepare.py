@@ -293,7 +293,7 @@ def test_a_client_that_fails_says_why(kaggle, tmp_path, monkeypatch, capsys):
     make_client(tmp_path, monkeypatch, "sys.exit(print('403 Client Error: Forbidden') or 1)")
     assert "join the competition" in fails(capsys, kaggle)
     (tmp_path / "bin/kaggle").write_text(f"#!{sys.executable}\nprint('nothing to do')\n")
-    assert "left 0 zip files" in fails(capsys, kaggle)
+    assert "expected one zip file from the Kaggle client, found 0" in fails(capsys, kaggle)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "executable", str(Path("/nowhere/python")))
     assert "pip install kaggle" in fails(capsys, kaggle)

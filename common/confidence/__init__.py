@@ -1,1 +1,1 @@
-"""How sure a prediction is: calibrated probabilities, and how many rows stay where the unsure ones are left out."""
+"""How certain predictions are: calibration, and accuracy against coverage."""

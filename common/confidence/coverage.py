@@ -1,4 +1,4 @@
-"""Leaving unsure rows undecided: which share of the rows stays, and how many of these are right."""
+"""Coverage: the share of rows above a confidence threshold, and their accuracy."""
 
 from dataclasses import dataclass
 
@@ -15,38 +15,38 @@ TARGETS = (0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Coverage:
-    """What stays of some labelled rows; `accuracy` and its 95 % interval are None where nothing stays."""
+    """The labelled rows above a threshold. `accuracy` and its 95 % interval are None without such rows."""
 
-    rows: int  # that stay
+    rows: int  # above the threshold
     share: float  # of all rows
     accuracy: float | None
     accuracy_interval: list[float] | None
 
 
 def coverage_at(predictions: Predictions, min_probability: float) -> Coverage:
-    """What stays of labelled rows where the highest probability must be `min_probability` or more."""
+    """The Coverage of the rows whose highest probability is at least `min_probability`."""
     return _coverage(_confidence(predictions) >= min_probability, predictions)
 
 
 def coverage_curve(predictions: Predictions, chosen: np.ndarray | slice = slice(None)) -> pd.DataFrame:
-    """What stays at every threshold that makes a difference, the highest first: min_probability, rows, accuracy.
+    """Rows and accuracy at each distinct threshold, highest first: min_probability, rows, accuracy.
 
-    `chosen` picks some of the rows, all by default.
+    `chosen` selects some of the rows; the default is all.
     """
     confidence = _confidence(predictions)[chosen]
     order = np.argsort(-confidence, kind="stable")
     confidence = confidence[order]
     rows = np.arange(1, len(order) + 1)
     accuracy = np.cumsum(_right(predictions)[chosen][order]) / rows
-    last = np.append(confidence[:-1] != confidence[1:], True)  # rows of one probability stay or go together
+    last = np.append(confidence[:-1] != confidence[1:], True)  # rows with equal confidence share a threshold
     return pd.DataFrame({"min_probability": confidence[last], "rows": rows[last], "accuracy": accuracy[last]})
 
 
 def choose_threshold(predictions: Predictions, target: float, seed: int = 0) -> tuple[float, Coverage] | None:
-    """The lowest probability from which on labelled rows reach the accuracy `target`, and what it keeps elsewhere.
+    """The lowest threshold at which the rows reach the accuracy `target`, and its cross-validated Coverage.
 
-    The Coverage is cross-checked: each tenth of the rows meets the threshold that was chosen on the other nine. None
-    where even the surest rows do not reach the target.
+    In the Coverage, each tenth of the rows uses the threshold from the other nine. Returns None if no threshold
+    reaches the target.
     """
     threshold = _lowest(predictions, target)
     if threshold is None:
@@ -60,7 +60,7 @@ def choose_threshold(predictions: Predictions, target: float, seed: int = 0) -> 
 
 
 def coverage_figures(predictions: Predictions) -> dict:
-    """What stays at some thresholds, and the thresholds of some target accuracies, as a JSON object."""
+    """The coverage at THRESHOLDS, and the thresholds for the accuracies TARGETS, as a JSON object."""
     thresholds = [{"min_probability": each, **vars(coverage_at(predictions, each))} for each in THRESHOLDS]
     chosen = [(target, choose_threshold(predictions, target)) for target in TARGETS]
     targets = [

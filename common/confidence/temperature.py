@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: calibration, and the temperature that improves it."""
+"""Calibration of probabilities, and the temperature that improves it."""
 
 from dataclasses import replace
 
@@ -8,15 +8,15 @@ import pandas as pd
 from common.classes import class_numbers
 from common.predictions import Predictions
 
-BINS = 15  # of the calibration error, unless the user names another number
-PARTS = 10  # of the rows: each gets the temperature that the others fit
-FEWEST_ROWS = 50  # to fit a temperature on
+BINS = 15  # of the calibration error, by default
+PARTS = 10  # of the rows: each part gets the temperature fitted on the others
+FEWEST_ROWS = 50  # for fitting a temperature
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T at which probabilities^(1/T), normalised, have the lowest log loss (Guo et al. 2017).
 
-    `probabilities` is [rows, classes], `labels` [rows] class numbers. Searched between 1/20 and 20.
+    `probabilities` is [rows, classes], `labels` [rows] class numbers. The search covers 1/20 to 20.
     """
     from scipy.optimize import minimize_scalar  # late: half a second
 
@@ -30,7 +30,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities [rows, classes] made milder (temperature above 1) or bolder (below), in float64."""
+    """Probabilities [rows, classes] flattened (temperature above 1) or sharpened (below 1), in float64."""
     logs = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) / temperature
     powers = np.exp(logs - logs.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -39,16 +39,15 @@ def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 def recalibrate(
     predictions: Predictions, bins: int = BINS, seed: int = 0
 ) -> tuple[dict, Predictions] | tuple[None, None]:
-    """What a temperature would do for the calibration: its value, and the predictions with it, cross-fitted.
+    """Fit a temperature, and test it by cross-fitting: each tenth of the rows gets the one fitted on the other nine.
 
-    Each tenth of the rows gets the temperature that fits the other nine. Returns a JSON object and the recalibrated
-    Predictions; or (None, None) where that does not lower the log loss by more than the difference's standard error,
-    or where rows are fewer than 50.
+    Returns the figures as a JSON object, and the recalibrated Predictions. Returns (None, None) with fewer than 50
+    rows, or if the log loss does not fall by more than the standard error of the difference.
     """
-    rows = len(predictions.labels)
+    rows = len(predictions.ids)
     if rows < FEWEST_ROWS:
         return None, None
-    labels = class_numbers(predictions.labels, predictions.classes)
+    labels = class_numbers(predictions.given, predictions.classes)
     part = np.random.default_rng(seed).permutation(rows) % PARTS
     scaled = np.empty(predictions.probabilities.shape)
     for held_out in range(PARTS):
@@ -69,10 +68,10 @@ def recalibrate(
 
 
 def calibration(predictions: Predictions, bins: int = BINS) -> tuple[float, pd.DataFrame]:
-    """The expected calibration error, and the table behind it: low, high, rows, confidence, accuracy of each bin.
+    """The expected calibration error, and its table with low, high, rows, confidence and accuracy of each bin.
 
-    Bins are equally wide and include their upper edge, empty ones are left out; confidence is the highest
-    probability. The error is the mean distance of accuracy from confidence, weighted by rows (Guo et al. 2017).
+    Confidence is the highest probability. Bins have equal width and include their upper edge; the table omits empty
+    ones. The error is the mean gap between accuracy and confidence, weighted by rows (Guo et al. 2017).
     """
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
     right = (predictions.predicted == predictions.labels).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Figures of how far a model's probabilities can be trusted: calibration, and accuracy against coverage.
+"""Figures of confidence: calibration, and accuracy against coverage.
 
-Each function draws one matplotlib figure and returns it; whoever calls it saves it (common/plots.py).
+Each function draws one matplotlib figure and returns it; the caller saves it (common/plots.py).
 """
 
 import numpy as np
@@ -15,9 +15,9 @@ from common.plots import COLOURS, new_figure, styled
 
 @styled
 def draw_reliability(table: pd.DataFrame, error: float, title: str, recalibrated: pd.DataFrame | None = None) -> Figure:
-    """Accuracy against confidence, and how many rows lie at each confidence; `table` is calibration()'s.
+    """Accuracy against confidence, and the number of rows at each confidence; `table` comes from calibration().
 
-    `recalibrated` is the same table with a fitted temperature, drawn beside it where there is one.
+    `recalibrated` is the same table with a fitted temperature, if there is one.
     """
     figure = new_figure((6.4, 6.8), layout="constrained")
     axis, histogram = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -44,7 +44,7 @@ def draw_reliability(table: pd.DataFrame, error: float, title: str, recalibrated
             color=COLOURS[1],
             label="with fitted temperature",
         )
-    axis.set(ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
+    axis.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
     histogram.bar(table["low"], table["rows"], width=table["high"] - table["low"], align="edge", color=COLOURS[0])
     histogram.set(xlabel="confidence (highest probability)", ylabel="rows")
     histogram.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -57,10 +57,10 @@ def draw_reliability(table: pd.DataFrame, error: float, title: str, recalibrated
 
 @styled
 def draw_coverage(curve: pd.DataFrame, coverage: dict, title: str, temperature: float | None) -> Figure:
-    """Accuracy against the share of rows that stays where the unsure ones are left undecided.
+    """Accuracy against coverage: the share of rows above a confidence threshold.
 
-    `curve` and `coverage` are coverage_curve()'s and coverage_figures()'s answers; `temperature` is the one that the
-    probabilities have, None without.
+    `curve` and `coverage` come from coverage_curve() and coverage_figures(); `temperature` is that of the
+    probabilities, None without one.
     """
     figure = new_figure((6.4, 5.6), layout="constrained")
     axis = figure.subplots()
@@ -68,22 +68,22 @@ def draw_coverage(curve: pd.DataFrame, coverage: dict, title: str, temperature: 
     pairs = zip(curve["accuracy"], curve["rows"], strict=True)
     low, high = np.array([wilson_interval(accuracy, rows) for accuracy, rows in pairs]).T
     axis.fill_between(share, low, high, color=COLOURS[0], alpha=0.15, lw=0, step="pre", label="95% interval")
-    axis.step(share, curve["accuracy"], where="pre", color=COLOURS[0], label="accuracy of the rows that stay")
+    axis.step(share, curve["accuracy"], where="pre", color=COLOURS[0], label="accuracy of the covered rows")
     marked = [each for each in coverage["thresholds"] if each["rows"]]
-    dots = {"color": COLOURS[1], "marker": "o", "ls": "", "label": "from this probability on", "zorder": 3}
+    dots = {"color": COLOURS[1], "marker": "o", "ls": "", "label": "threshold", "zorder": 3}
     axis.plot([each["share"] for each in marked], [each["accuracy"] for each in marked], **dots)
     drawn = None
     for each in marked:
-        if drawn is None or drawn - each["share"] > 0.04:  # names must not cover each other
+        if drawn is None or drawn - each["share"] > 0.04:  # labels must not overlap
             drawn = each["share"]
             place = (each["share"], each["accuracy"])
             axis.annotate(f"{each['min_probability']:g}", place, (4, 5), textcoords="offset points", zorder=4)
-    axis.set(xlabel="share of the rows that stays", ylabel="accuracy", xlim=(0, 1.06))
+    axis.set(xlabel="coverage (share of the rows)", ylabel="accuracy", xlim=(0, 1.06))
     axis.set_xticks(np.linspace(0, 1, 6))
     axis.set_ylim(max(0.0, np.floor(20 * low[len(low) // 2 :].min() - 0.5) / 20), 1.015)
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(PercentFormatter(1, decimals=0))
-    at = "as the model gives them" if temperature is None else f"at temperature {temperature:.2f} (cross-fitted)"
+    at = "without temperature scaling" if temperature is None else f"at temperature {temperature:.2f} (cross-fitted)"
     set_title(figure, f"{title}\nprobabilities {at}")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure

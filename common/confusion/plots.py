@@ -1,6 +1,6 @@
-"""Figures of where a model errs: confusion matrix, scores per class, two models side by side.
+"""Figures of a model's errors: confusion matrix, scores per class, two models side by side.
 
-Each function draws one matplotlib figure and returns it; whoever calls it saves it (common/plots.py).
+Each function draws one matplotlib figure and returns it; the caller saves it (common/plots.py).
 """
 
 import numpy as np
@@ -13,23 +13,23 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from common.confusion.statistics import row_shares
 from common.plots import COLOURS, new_figure, shorten, styled
 
-MOST_ANNOTATED = 16  # classes up to which every cell has room for its numbers
-MOST_COMPARED = 20  # classes that the comparison names
+MOST_ANNOTATED = 16  # classes: with more, cells have no room for numbers
+MOST_COMPARED = 20  # classes named in the comparison
 GREY, LIGHT_GREY = "#6b6b6b", "#c8c8c8"
 FIGURE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted F1"}
 
 
 def title(rows: str, scores: dict) -> str:
-    """The figures' title: which rows were scored (`demo: 99 test rows of sample`), and how well."""
+    """The figures' title: the scored rows (`demo: 99 test rows of sample`) and the scores."""
     return f"{shorten(rows, 60)}\naccuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%}"
 
 
 @styled
 def draw_matrix(counts: np.ndarray, classes: list[str], order: list[int], title: str) -> Figure:
-    """The confusion matrix [classes, classes] in the given order; colour: share of the row, number: count and share."""
+    """The confusion matrix [classes, classes] in the given order. Colours: share of the row. Numbers: count, share."""
     if len(classes) <= MOST_ANNOTATED:
-        size, font = max(5.6, 2.6 + 0.6 * len(classes)), 10
-    else:  # large enough for the names to stand in a row each
+        size, font = max(5.6, 2.6 + 0.6 * len(classes)), 10.0
+    else:  # large enough for one name per row
         size = min(40, 7 + 0.09 * len(classes))
         font = min(9, 42 * size / len(classes))
     figure = new_figure((size, 0.88 * size), layout="constrained")
@@ -58,7 +58,7 @@ def draw_per_class(table: pd.DataFrame, title: str) -> Figure:
     axis = figure.subplots()
     pair = table[["precision", "recall"]]
     axis.hlines(rows, pair.min(axis=1), pair.max(axis=1), color=LIGHT_GREY, lw=2.5, zorder=1)
-    # Above and below the line, so that equal scores do not hide each other.
+    # Above and below the line: equal scores do not hide each other.
     markers = {"precision": ("v", COLOURS[0], 0.22), "F1": ("o", "black", 0), "recall": ("^", COLOURS[1], -0.22)}
     for name, (marker, colour, shift) in markers.items():
         axis.scatter(table[name.lower()], rows + shift, marker=marker, color=colour, s=size, label=name, zorder=2)
@@ -83,9 +83,9 @@ def draw_comparison(
     classes: list[str],
     order: list[int],
 ) -> Figure:
-    """Two models on the same rows: their matrices above, F1 per class and the differences of their scores below.
+    """Two models on the same rows. Above: both matrices. Below: F1 per class, and the differences of the scores.
 
-    `counts`, `f1_scores` ([classes]) and `names` hold two of each: A and B. `difference` is compare()'s answer.
+    `counts`, `f1_scores` ([classes]) and `names` each have two items: A and B. `difference` is the result of compare().
     """
     annotated = len(classes) <= MOST_ANNOTATED
     furthest = set(np.argsort(-np.abs(f1_scores[0] - f1_scores[1]), kind="stable")[:MOST_COMPARED].tolist())
@@ -93,10 +93,10 @@ def draw_comparison(
     top = 2.9 + 0.28 * min(len(classes), 9) if annotated else 5.4
     bottom = 1.2 + 0.24 * max(len(shown), 6)
     figure = new_figure((10, top + bottom), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.04)
+    (upper,), (lower,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[top, bottom], hspace=0.04)
 
     matrices = upper.subplots(1, 2, sharey=True)
-    ordered = [classes[position] for position in order] if annotated else []  # half a page has no room for many names
+    ordered = [classes[position] for position in order] if annotated else []  # no room for many names
     for mark, axis, matrix, name in zip("AB", matrices, counts, names, strict=True):
         _matrix(axis, matrix, classes, order, with_counts=False)
         _name_classes(axis, ordered, ordered, font=9)
@@ -150,9 +150,9 @@ def _draw_differences(axis, differences):
 
 
 def _matrix(axis, counts, classes, order, with_counts):
-    """Draw the ordered matrix into `axis`; cells get numbers where there is room for them."""
+    """Draw the ordered matrix into `axis`. Cells get numbers if there is room."""
     counts = counts[np.ix_(order, order)]
-    shares = row_shares(counts)  # NaN, drawn as background: a class that was never given
+    shares = row_shares(counts)  # NaN (a class that was never given) is drawn as background
     annotated = len(classes) <= MOST_ANNOTATED
     texts = np.full(counts.shape, "", dtype=object)
     for place in zip(*np.nonzero(counts), strict=True):
@@ -166,7 +166,7 @@ def _matrix(axis, counts, classes, order, with_counts):
         cbar=False,
         xticklabels=False,
         yticklabels=False,
-        # a root, so that one in a hundred still shows; a steeper one for cells too small for numbers
+        # a root, to make 1 % visible; a steeper one for cells too small for numbers
         norm=PowerNorm(1 / 2 if annotated else 1 / 3, vmin=0, vmax=1),
         annot=texts if annotated else None,
         fmt="",
@@ -178,7 +178,7 @@ def _matrix(axis, counts, classes, order, with_counts):
 
 
 def _name_classes(axis, rows, columns, font):
-    """Label the rows and columns of a matrix, names beside each other only where they are short enough."""
+    """Label the rows and columns of a matrix. Long column names are rotated."""
     columns = [shorten(name) for name in columns]
     rotation = 0 if sum(len(name) + 2 for name in columns) < 45 else 40 if len(columns) <= MOST_ANNOTATED else 90
     axis.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=font, rotation=0)
@@ -195,5 +195,5 @@ def _percent_axis(axis):
 
 
 def set_title(figure: Figure, text: str, fontsize: float = 12) -> None:
-    """Write the figure's title above it, on the left."""
+    """Write the title above the figure, on the left."""
     figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=fontsize)

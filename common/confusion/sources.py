@@ -1,4 +1,4 @@
-"""What is scored: the prediction file, its labels, the other one to compare with; and what these are called."""
+"""Find the predictions to score, their labels and the predictions to compare with, and name them."""
 
 from argparse import Namespace
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from common.files import read_json
 from common.predictions import Predictions, align, read_predictions
 from common.runs import check_run, complete_runs
 
-SPLITS = {  # a run's prediction files, the one with most rows first -> what their rows are
+SPLITS = {  # a run's prediction files, most rows first -> the kind of rows
     "oof": "out-of-fold",
     "valid": "validation",
     "test": "test",
@@ -20,11 +20,11 @@ SPLITS = {  # a run's prediction files, the one with most rows first -> what the
 
 
 def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
-    """What the options mean: the prediction file's path, its predictions with checked labels, the output folder."""
+    """Read the options: the prediction file, its predictions with checked labels, and the output folder."""
     splits = [options.split] if options.split else ["oof", "valid", "test"]
     if options.predictions:
         if options.split:
-            raise UserError("--split chooses among a run's rows; --predictions names a file")
+            raise UserError("--split selects rows of a run; do not combine it with --predictions")
         path, folder = Path(options.predictions), Path("confusion_matrix")
         predictions = read_predictions(path)
         if options.labels:
@@ -35,12 +35,12 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
             raise UserError(f"{path} has no column 'label'; give the labels with --labels CSV")
     else:
         if options.labels:
-            raise UserError("--labels goes with --predictions: a run brings its labels along")
+            raise UserError("--labels needs --predictions; a run has its own labels")
         folders = [check_run(options.run)] if options.run else complete_runs()
         files = [file for folder in folders for file in prediction_files(folder, splits)]
-        labelled = ((file, found) for file in files if (found := read_predictions(file)).labels is not None)
-        path, predictions = next(labelled, (None, None))
-        if path is None:
+        read = ((file, read_predictions(file)) for file in files)
+        labelled = next(((file, found) for file, found in read if found.labels is not None), None)
+        if labelled is None:
             where = f"run {folders[0]}" if options.run else "no complete run below runs/"
             or_train = "" if options.run else ", or run train.py"
             of_split = f" for {SPLITS[options.split]} rows" if options.split else ""
@@ -48,25 +48,26 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
                 f"{where} has {'no ' * bool(options.run)}predictions with labels{of_split}; "
                 f"give --predictions CSV{or_train}"
             )
+        path, predictions = labelled
         folder = path.parent.parent / "confusion_matrix"
     print(f"{path}{'' if options.predictions or options.run else ' (the newest run with labels)'}")
 
     if len(predictions.classes) < 2:
-        raise UserError(f"{path} has only one class, {predictions.classes[0]!r}: nothing can be confused")
-    for row_id, label in zip(predictions.ids, predictions.labels, strict=True):
+        raise UserError(f"{path} has only one class, {predictions.classes[0]!r}; expected two or more")
+    for row_id, label in zip(predictions.ids, predictions.given, strict=True):
         if label not in predictions.classes:
-            raise UserError(f"{options.labels or path}, id {row_id!r}: label {label!r} is no prob_ column of {path}")
+            raise UserError(f"{options.labels or path}, id {row_id!r}: {path} has no column prob_{label}")
     return path, predictions, Path(options.output) if options.output else folder
 
 
 def prediction_files(folder: Path, splits: Iterable[str] = SPLITS) -> list[Path]:
-    """Those of a run's prediction files that there are, in the order of `splits`."""
+    """A run's existing prediction files, in the order of `splits`."""
     files = [folder / "predictions" / f"{split}.csv" for split in splits]
     return [file for file in files if file.exists()]
 
 
 def describe_rows(path: Path, rows: int) -> str:
-    """What was scored, for titles: `demo: 99 test rows of sample`, or a file's name and its number of rows."""
+    """The scored rows, for titles: `demo: 99 test rows of sample`, or the file's name and its number of rows."""
     name, plural = name_file(path), "row" + "s" * (rows != 1)
     if not is_of_run(path):
         return f"{name}: {rows:,} {plural}"
@@ -76,31 +77,33 @@ def describe_rows(path: Path, rows: int) -> str:
 
 
 def name_file(path: Path) -> str:
-    """A prediction file's name in a picture: run and rows, or the file's own."""
+    """A prediction file's name in a picture: run and kind of rows, or the file name."""
     return f"{path.parent.parent.name}, {SPLITS[path.stem]} rows" if is_of_run(path) else path.name
 
 
 def is_of_run(path: Path) -> bool:
-    """Whether a prediction file lies in a run's folder under its own name."""
+    """Whether a prediction file is one of a run's own."""
     return path.parent.name == "predictions" and path.stem in SPLITS and (path.parent.parent / "config.json").exists()
 
 
 def find_other(options: Namespace, path: Path, predictions: Predictions) -> tuple[Path, Predictions]:
-    """The path and predictions of --compare, aligned to `predictions`, which are those of `path`.
+    """The path and predictions of --compare, aligned to `predictions`, which `path` contains.
 
-    Of a run it takes the file that has the same ids, if several have, the one of the same name.
+    In a run, this takes the file with the same ids; if several have them, the one with the same name.
     """
-    mine, path = path, Path(options.compare)
+    own, path = path, Path(options.compare)
     if not path.is_file() and path.suffix != ".csv":
         folder = check_run(options.compare)
-        files = sorted(prediction_files(folder), key=lambda file: file.name != mine.name)
+        files = sorted(prediction_files(folder), key=lambda file: file.name != own.name)
         if not files:
             raise UserError(f"run {folder} has no predictions")
         same_rows = (file for file in files if set(read_predictions(file).ids) == set(predictions.ids))
         path = next(same_rows, files[0])
     other = align(read_predictions(path), predictions.ids, predictions.classes, f"--compare {path}")
     if other.labels is not None and not options.labels:
-        for row_id, mine, theirs in zip(predictions.ids, predictions.labels, other.labels, strict=True):
+        for row_id, mine, theirs in zip(predictions.ids, predictions.given, other.labels, strict=True):
             if mine != theirs:
-                raise UserError(f"--compare {path}, id {row_id!r}: label {theirs!r}, not {mine!r}; not the same rows?")
+                raise UserError(
+                    f"--compare {path}, id {row_id!r}: expected label {mine!r}, found {theirs!r}; are these other rows?"
+                )
     return path, replace(other, labels=predictions.labels)

@@ -1,4 +1,4 @@
-"""How far scores can be trusted: intervals, paired comparison; and which classes are confused."""
+"""Intervals of scores, paired comparison of two models, and the confused classes."""
 
 from collections import Counter, defaultdict
 
@@ -13,7 +13,7 @@ from common.metrics import headline, per_class
 from common.predictions import Predictions
 
 FIGURES = ("accuracy", "macro_f1", "weighted_f1")
-CELLS_AT_ONCE = 4_000_000  # resamples x cells held in memory: 32 MB
+CELLS_AT_ONCE = 4_000_000  # resamples x cells in memory: 32 MB
 EXAMPLES = 5
 
 
@@ -22,11 +22,11 @@ def bootstrap(
 ) -> np.ndarray:
     """The three FIGURES of each member on resampled rows: [members, resamples, 3].
 
-    `members` are one or more predictions [rows] of str on the rows of `labels`; all see the same resamples, so that
-    differences are paired. Resampling n rows with replacement is drawing how often each combination of given and
-    predicted classes occurs, from a multinomial: the cost depends on the combinations, not on the rows, and the
-    order of rows does not matter. A class that a resample happens to lack (neither given nor predicted, yet in the
-    sample) has no F1 there and is left out of that resample's macro-F1; as a zero it would pull rare classes down.
+    `members` are one or more predictions [rows] of str for the rows of `labels`. All use the same resamples, so
+    differences are paired. A resample draws from a multinomial how often each combination of given and predicted
+    classes occurs: the cost depends on the number of combinations, and the order of rows does not matter. If a
+    resample lacks a class of the sample (not given, not predicted), its macro-F1 leaves the class out; a zero would
+    bias rare classes down.
     """
     codes = np.array([class_numbers(names, classes) for names in (labels, *members)])
     cells, counts = np.unique(codes, axis=1, return_counts=True)  # [1 + members, cells], [cells]
@@ -53,8 +53,8 @@ def interval(values: np.ndarray) -> list[float]:
 
 
 def evaluate(predictions: Predictions, bins: int, resamples: int, seed: int) -> dict:
-    """The FIGURES, each followed by its bootstrap interval, and the calibration error, as a JSON object."""
-    labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
+    """The FIGURES with bootstrap intervals, and the calibration error, as a JSON object."""
+    labels, predicted, classes = predictions.given, predictions.predicted, predictions.classes
     drawn = bootstrap(labels, [predicted], classes, resamples, seed)[0]
     scores = _with_intervals(headline(labels, predicted, classes), drawn)
     return scores | {"expected_calibration_error": calibration(predictions, bins)[0]}
@@ -63,12 +63,12 @@ def evaluate(predictions: Predictions, bins: int, resamples: int, seed: int) -> 
 def compare(predictions: Predictions, other: Predictions, resamples: int, seed: int) -> dict:
     """The FIGURES of `predictions` minus those of `other`, with paired intervals, and McNemar's exact test.
 
-    Both are aligned and have the same labels. The test asks whether chance alone would split the rows that only one
-    of the two has right so unevenly (two-sided binomial; McNemar 1947).
+    Both are aligned and have the same labels. The test looks at the rows that only one of the two predicts correctly,
+    and asks whether chance alone would split them so unevenly (two-sided binomial; McNemar 1947).
     """
-    from scipy.stats import binomtest  # late: half a second that only comparisons pay
+    from scipy.stats import binomtest  # late: half a second, for comparisons only
 
-    labels, classes = predictions.labels, predictions.classes
+    labels, classes = predictions.given, predictions.classes
     members = [predictions.predicted, other.predicted]
     this, baseline = (headline(labels, member, classes) for member in members)
     this_drawn, baseline_drawn = bootstrap(labels, members, classes, resamples, seed)
@@ -94,16 +94,16 @@ def per_class_table(labels: np.ndarray, predicted: np.ndarray, classes: list[str
 
 
 def top_confusions(predictions: Predictions) -> pd.DataFrame:
-    """Every confused pair, most frequent first: given, predicted, count, share of the given class, example ids.
+    """All confused pairs, most frequent first: given, predicted, count, share of the given class, example ids.
 
-    Examples are the most confident mistakes, up to five, separated by "; ".
+    The examples are the most confident mistakes, at most five, separated by "; ".
     """
     place = {name: position for position, name in enumerate(predictions.classes)}
-    support = Counter(predictions.labels)
+    support = Counter(predictions.given)
     mistakes = defaultdict(list)  # (given, predicted) -> [(-confidence, id)]
     confidence = predictions.probabilities.max(axis=1).tolist()
     for given, predicted, row_id, sure in zip(
-        predictions.labels, predictions.predicted, predictions.ids, confidence, strict=True
+        predictions.given, predictions.predicted, predictions.ids, confidence, strict=True
     ):
         if given != predicted:
             mistakes[given, predicted].append((-sure, row_id))
@@ -122,13 +122,13 @@ def top_confusions(predictions: Predictions) -> pd.DataFrame:
 
 
 def row_shares(counts: np.ndarray) -> np.ndarray:
-    """Each cell's share of its row's rows, [classes, classes]; NaN in the row of a class that was never given."""
+    """Counts as shares of their row's sum, [classes, classes]; NaN for a class that was never given."""
     support = counts.sum(axis=1, keepdims=True)
     return np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
 
 
 def similarity_order(counts: np.ndarray) -> list[int]:
-    """Class positions ordered so that classes confused with each other stand side by side.
+    """Class positions ordered so that confused classes are neighbours.
 
     Optimal leaf ordering (Bar-Joseph et al. 2001) of the average-linkage tree over the symmetrised shares.
     """
@@ -140,7 +140,7 @@ def similarity_order(counts: np.ndarray) -> list[int]:
     distance = similarity.max() - similarity
     np.fill_diagonal(distance, 0)
     order = leaves_list(linkage(squareform(distance), method="average", optimal_ordering=True)).tolist()
-    return order if order.index(0) < len(order) / 2 else order[::-1]  # either way round is as good: keep the beginning
+    return order if order.index(0) < len(order) / 2 else order[::-1]  # both directions are equally good
 
 
 def _figures(right, given, predicted, occurs):

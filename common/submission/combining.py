@@ -1,27 +1,30 @@
-"""Combining the members of an ensemble: mean of probabilities, majority vote, and weights that are worth having."""
+"""Combine the members of an ensemble: mean of probabilities, majority vote, fitted weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-EQUAL = 1e-12  # scores closer than this are equal: more than float64's rounding, less than any real difference
+EQUAL = 1e-12  # scores closer than this are equal: above float64 rounding, below any real difference
 FOLDS = 5
-STEPS = 200  # at most, of the search for weights
-EXPONENTS = (0.1, 10.0)  # how far the search may flatten or sharpen the mean
+STEPS = 200  # at most, in the search for weights
+EXPONENTS = (0.1, 10.0)  # limits of flattening and sharpening the mean
 
 
-def normalised(weights):
-    """Weights as shares of their sum, [members]; their scale has no meaning."""
-    weights = np.asarray(weights, dtype=np.float64)
-    weights = weights / weights.max()  # first, so that the sum of huge weights stays finite
-    return weights / weights.sum()
+def normalised(weights: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Weights as shares of their sum, [members]."""
+    shares = np.asarray(weights, dtype=np.float64)
+    shares = shares / shares.max()  # first: the sum of huge weights would overflow
+    return shares / shares.sum()
 
 
-def combine(method, probabilities, votes, weights, has_probabilities):
+def combine(
+    method: str, probabilities: np.ndarray, votes: np.ndarray, weights: np.ndarray, has_probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Combine members by `method`, 'mean' or 'vote': the class of each row, [rows] int, and the ties, [rows] bool.
 
-    `probabilities` is [members, rows, classes], `votes` [members, rows] int; a member without probabilities
-    (`has_probabilities` false) has no say where a vote is tied. `weights` are shares that sum to 1, [members].
+    `probabilities` is [members, rows, classes], `votes` [members, rows] int. `weights` are shares that sum to 1,
+    [members]. `has_probabilities` is [members] bool; members without probabilities do not help to break ties.
     """
     if method == "mean":
         return best_class(np.average(probabilities.astype(np.float64), axis=0, weights=weights))
@@ -32,22 +35,22 @@ def combine(method, probabilities, votes, weights, has_probabilities):
     return majority(votes, weights, mean)
 
 
-def best_class(scores):
-    """The class with the highest score, of equal ones the first, [rows] int, and the ties; scores [rows, classes]."""
+def best_class(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The class with the highest score, the first of equal ones, and the ties: [rows, classes] -> [rows], [rows]."""
     highest = scores >= scores.max(axis=1, keepdims=True) - EQUAL
     return highest.argmax(axis=1), highest.sum(axis=1) > 1
 
 
-def majority(votes, weights, mean=None):
-    """The class with the most votes; [rows] int, and where several had as many, [rows] bool.
+def majority(votes: np.ndarray, weights: np.ndarray, mean: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The class with the most votes, [rows] int, and whether several classes tied, [rows] bool.
 
-    Ties go to the tied class with the highest `mean` probability, [rows, classes], of equal ones the first in class
-    order; where `mean` is None, to the vote of the earliest member that voted for one of them.
+    Ties: the tied class with the highest `mean` probability, [rows, classes], then class order. Without `mean`: the
+    tied class of the earliest member that voted for one of them.
     """
     members, rows = votes.shape
     everyone = np.arange(rows)
     tally = np.zeros((rows, votes.max() + 1 if mean is None else mean.shape[1]))
-    earliest = np.zeros_like(tally)  # the earlier a class's first voter, the higher
+    earliest = np.zeros_like(tally)  # higher for a class with an earlier first voter
     for member in reversed(range(members)):
         if weights[member] > 0:
             tally[everyone, votes[member]] += weights[member]
@@ -57,8 +60,8 @@ def majority(votes, weights, mean=None):
     return chosen, leading.sum(axis=1) > 1
 
 
-def agreement(votes, classes):
-    """The share of rows on which all members agree, and the mean share on which two of them do (None for one)."""
+def agreement(votes: np.ndarray, classes: int) -> dict[str, float | None]:
+    """The share of rows on which all members agree, and the mean share for pairs of members (None for one member)."""
     members, rows = votes.shape
     counts = np.zeros((rows, classes))
     for vote in votes:
@@ -72,7 +75,7 @@ def agreement(votes, classes):
 
 @dataclass(frozen=True)
 class Search:
-    """What the search for weights found; scores are cross-fitted: each row's weights come from the other folds."""
+    """Result of the search for weights. Scores are cross-fitted: each row uses weights from the other folds."""
 
     rows: int
     accuracy: float  # with the fitted weights
@@ -80,14 +83,14 @@ class Search:
     difference: float
     standard_error: float  # of the difference, over the rows
     used: bool
-    weights: np.ndarray  # [members], equal ones unless used
+    weights: np.ndarray  # [members], equal unless used
 
 
-def search_weights(method, probabilities, labels, seed=0):
-    """Fit weights on rows that no member was trained on, and keep them only if they prove better than equal ones.
+def search_weights(method: str, probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> Search:
+    """Fit weights on rows that no member was trained on; use them only if they beat equal weights.
 
-    `probabilities` is [members, rows, classes], `labels` [rows] int. They must raise the accuracy over equal weights
-    by more than the standard error of that difference, on rows left out of the fit.
+    `probabilities` is [members, rows, classes], `labels` [rows] int. On rows left out of the fit, the weights must gain
+    more accuracy over equal weights than the standard error of the difference.
     """
     members, rows, _ = probabilities.shape
     equal = np.full(members, 1 / members)
@@ -104,7 +107,7 @@ def search_weights(method, probabilities, labels, seed=0):
     gains = right.astype(float) - right_equal  # [rows], -1, 0 or 1
     error = float(gains.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
     difference = float(gains.mean())
-    used = difference > error * (1 + 1e-9)  # a single better row equals its error exactly: not enough
+    used = difference > error * (1 + 1e-9)  # one better row gains exactly its standard error: not enough
     return Search(
         rows,
         float(right.mean()),
@@ -116,12 +119,12 @@ def search_weights(method, probabilities, labels, seed=0):
     )
 
 
-def fit_weights(probabilities, labels):
-    """The weights with which the mean of the members predicts `labels` best, as shares, [members].
+def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The weights that minimise the log loss of the members' mean for `labels`, as shares, [members].
 
-    Best is the lowest log loss once the mean is sharpened by one exponent, fitted along: how sure the mean is does not
-    matter to a submission, and plain log loss would prefer one confident member to a better, but milder mean.
-    Exponentiated gradient descent from equal weights; a step that does not lower the loss is taken back and shortened.
+    The fit includes one exponent that sharpens the mean: a submission does not depend on confidence, and plain log loss
+    would prefer one confident member to a better, less confident mean. The method is exponentiated gradient descent
+    from equal weights; a step that does not lower the loss is undone, and the next is shorter.
     """
     members, rows, classes = probabilities.shape
     flat = np.maximum(probabilities, np.finfo(np.float32).tiny).reshape(members, -1)
@@ -139,9 +142,11 @@ def fit_weights(probabilities, labels):
     loss, mean, shares = evaluate(weights, exponent)
     for _ in range(STEPS):
         error = (shares - given) / rows
-        slope = flat @ (exponent * error / mean).astype(flat.dtype).ravel()  # [members], of the loss by the weight
+        slope = (
+            flat @ (exponent * error / mean).astype(flat.dtype).ravel()
+        )  # [members], derivative of the loss by each weight
         moved = weights * np.exp(-step * (slope - slope.min()))
-        exponent_slope = (error * np.log(mean)).sum() * exponent  # by the exponent's logarithm
+        exponent_slope = (error * np.log(mean)).sum() * exponent  # derivative by the exponent's logarithm
         try_weights = moved / moved.sum()
         try_exponent = float(np.clip(exponent * np.exp(-step * exponent_slope), *EXPONENTS))
         trial = evaluate(try_weights, try_exponent)

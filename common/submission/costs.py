@@ -1,4 +1,6 @@
-"""Which members earn their place: what leaving each one out costs, on rows that none of them was trained on."""
+"""The cost of leaving each member out, on rows that no member was trained on."""
+
+from typing import Any
 
 import numpy as np
 
@@ -9,17 +11,17 @@ Z = 1.959964  # of the 95 % interval
 
 def costs_of_leaving_out(
     method: str, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray
-) -> list[dict | None]:
-    """For each member the accuracy of all of them less that of the others; None where nobody else has a weight.
+) -> list[dict[str, Any] | None]:
+    """For each member: the ensemble's accuracy minus that without the member. None if no other member has a weight.
 
-    `probabilities` [members, rows, classes] and `labels` [rows] are of held-out rows. The others keep their weights'
-    proportions. The interval is that of a mean of paired differences, over the rows (normal approximation); a member
-    earns its place where it lies above 0. Weights that were fitted on these rows make the costs a little too high.
+    `probabilities` [members, rows, classes] and `labels` [rows] int belong to held-out rows. The other members keep
+    the proportions of their weights. The interval is that of a mean of paired differences (normal approximation). A
+    member earns its place if the interval is above 0. Weights fitted on the same rows make the costs slightly too high.
     """
     members, rows, _ = probabilities.shape
     votes, known = probabilities.argmax(axis=2), np.ones(members, dtype=bool)
     right = combine(method, probabilities, votes, weights, known)[0] == labels
-    costs = []
+    costs: list[dict[str, Any] | None] = []
     for member in range(members):
         others = np.arange(members) != member
         if not weights[others].any():

@@ -1,9 +1,10 @@
-"""Submissions: reading and writing them, the rows they must have, the class counts to expect."""
+"""Submission files: read and write them, check their rows and their class counts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -15,17 +16,17 @@ from common.reading.columns import find_column, fold, show_names
 from common.reading.sample import Sample
 from common.reading.tables import check_ids, csv_writer, read_table
 
-HEADER = ["id", "label"]  # where no sample_submission.csv says otherwise
-FALSE_ALARMS = 0.01  # how often a submission without any shift may be warned about
+HEADER = ["id", "label"]  # without a sample_submission.csv
+FALSE_ALARMS = 0.01  # share of submissions without a shift that get a warning
 
 
 def read_submission(path: Path, sample: Sample | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Read a submission with one label a row: ids and labels, both [rows] str, and its header.
+    """Read a submission with one label per row: ids and labels, both [rows] str, and the header.
 
-    It has the sample's two columns or id,label; without a sample any two, the id first. Raises UserError.
+    The columns are those of the sample, or id,label; without a sample any two, the id first. Raises UserError.
     """
     table = read_table(path, all_unique=True)
-    if SURENESS in table:  # predict.py's: labels among columns of the input
+    if SURENESS in table:  # a file of predict.py also has the columns of its input
         table = table[HEADER]
     header = list(table.columns)
     allowed = [each for each in (sample.header if sample else None, HEADER) if each and len(each) == 2]
@@ -33,9 +34,9 @@ def read_submission(path: Path, sample: Sample | None = None) -> tuple[np.ndarra
         expected = " or ".join(dict.fromkeys(",".join(each) for each in allowed))
         raise UserError(f"{path}: the header is {show_names(header)}; expected {expected}, or id and prob_<class>")
     if not sample and fold(header[1]) == "id":
-        raise UserError(f"{path}: the header is {','.join(header)}; the id comes first")
+        raise UserError(f"{path}: the header is {','.join(header)}; expected the id first")
     id_column = sample.id_column if sample and _same(header, sample.header) else header[0]
-    position = find_column(path, header, id_column)
+    position = find_column(path, header, id_column) or 0
     ids, labels = table[header[position]], table[header[1 - position]].str.strip()
     check_ids(path, ids)
     blank = np.flatnonzero(labels == "")
@@ -45,18 +46,18 @@ def read_submission(path: Path, sample: Sample | None = None) -> tuple[np.ndarra
 
 
 def expected_ids(dataset: Dataset) -> np.ndarray | None:
-    """The ids that a submission must have, in the sample's order, else those of the test rows; None without either."""
+    """The ids that a submission must have: those of the sample, else those of the test rows, else None."""
     if dataset.sample:
         return np.array(dataset.sample.ids, dtype=object)
     return None if dataset.test is None else dataset.test["id"].to_numpy(dtype=object)
 
 
-def unexpected_counts(counts, train_counts):
-    """The classes that a submission has far more or less often than training did: {class: (expected, deviations)}.
+def unexpected_counts(counts: dict[str, int], train_counts: dict[str, int]) -> dict[str, tuple[float, float]]:
+    """The classes that are far more or less frequent than in training: {class: (expected count, z)}.
 
-    Rule: a class's share in the submission and in training, compared by the two-sample z statistic with pooled
-    variance; |z| must exceed the normal quantile at which, over all classes (Bonferroni), one submission in a hundred
-    from an unchanged distribution would be warned about: 3.3 for nine classes.
+    The two-sample z statistic with pooled variance compares a class's share in the submission and in training. The
+    limit of |z| is the normal quantile at which one in a hundred submissions without a shift gets a warning, over all
+    classes (Bonferroni): 3.3 for nine classes.
     """
     rows, train_rows = sum(counts.values()), sum(train_counts.values())
     limit = NormalDist().inv_cdf(1 - FALSE_ALARMS / 2 / len(train_counts))
@@ -70,23 +71,25 @@ def unexpected_counts(counts, train_counts):
     return found
 
 
-def check_output(output, inputs):
-    """Refuse an output path that would destroy one of the `inputs`, or that its JSON cannot lie beside."""
+def check_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise UserError for an output path that would overwrite an input, or has no room for its JSON file."""
     if output.suffix == ".json":
-        raise UserError(f"--output {output}: the name with .json is for the record beside the submission")
+        raise UserError(f"--output {output}: the JSON record needs this name; name the submission .csv")
     for path in (output, record_file(output)):
         if path.is_dir():
             raise UserError(f"--output {output}: {path} is a folder")
     for file in inputs:
         if file.exists() and output.exists() and output.samefile(file):
-            raise UserError(f"{output} is read as an input; write to another file with --output")
+            raise UserError(f"{output} is an input; write to another file with --output")
 
 
 def submission_rows(
     sample: Sample, ids: Sequence[str], labels: Sequence[str], classes: list[str], probabilities: np.ndarray
 ) -> list[list[str]]:
-    """The rows of a submission in the sample's form: the label of each id or, where the sample has a column for each
-    class, its probability; `probabilities` is [rows, classes]."""
+    """The rows of a submission in the sample's form: labels, or probabilities if the sample has a column per class.
+
+    `probabilities` is [rows, classes].
+    """
     if sample.classes is None:
         columns = dict.fromkeys(sample.header, labels)
     else:
@@ -100,8 +103,8 @@ def submission_rows(
     return [list(row) for row in zip(*(columns[name] for name in sample.header), strict=True)]
 
 
-def write_submission(path: Path, header: list[str], rows: list[list[str]], record: dict) -> None:
-    """Write the submission, and `record` (a JSON object, completed with the file's hash) beside it: both or neither."""
+def write_submission(path: Path, header: list[str], rows: list[list[str]], record: dict[str, Any]) -> None:
+    """Write the submission, and beside it `record`, a JSON object, with the file's hash added: both or neither."""
     with whole_file(path) as table, whole_file(record_file(path)) as beside:
         with open(table, "w", encoding="utf-8", newline="") as file:
             writer = csv_writer(file)
@@ -110,8 +113,8 @@ def write_submission(path: Path, header: list[str], rows: list[list[str]], recor
         write_json(beside, {"file": Path(path).name, "sha256": sha256(table), **record})
 
 
-def record_file(path):
-    """The JSON beside a submission: the same name with .json."""
+def record_file(path: str | Path) -> Path:
+    """The JSON record of a submission: the same name with .json."""
     return Path(path).with_suffix(".json")
 
 

@@ -1,4 +1,4 @@
-"""The Kaggle client, called as a program: what it is asked, and what its complaints mean."""
+"""Run the Kaggle client as a program, and explain its errors."""
 
 import shlex
 import shutil
@@ -23,12 +23,12 @@ TOKEN_SIGNS = ("401", "unauthorized", "authenticate", "kaggle.json", "credential
 
 
 def refuse_foreign_ids(dataset: Dataset | None, ids: np.ndarray, competition: str) -> None:
-    """Raise UserError unless the ids are the competition's, as far as a sample_submission.csv tells."""
+    """Raise UserError unless the ids are those of the competition's sample_submission.csv, if there is one."""
     if dataset and dataset.sample:
         return  # the submission has the sample's ids
     if dataset:
         raise UserError(
-            f"--upload: {dataset.folder} has no {SAMPLE}, which would show that its ids are the competition's; "
+            f"--upload: {dataset.folder} has no {SAMPLE} to check the ids against; "
             "put the competition's there, or leave --upload out"
         )
     sample = DATA_FOLDER / "kaggle" / SAMPLE
@@ -39,22 +39,22 @@ def refuse_foreign_ids(dataset: Dataset | None, ids: np.ndarray, competition: st
             raise UserError(f"--upload: the ids are not the competition's, see {sample}: {strange[0]!r}")
 
 
-def submit(file, message, competition=COMPETITION):
-    """Hand a submission to the competition; returns what the client says. Raises UserError with a hint."""
+def submit(file: Path, message: str, competition: str = COMPETITION) -> str:
+    """Upload a submission; returns the client's output. Raises UserError with a hint."""
     return _call(["submit", "-c", competition, "-f", str(file), "-m", message], competition)
 
 
-def download(folder, competition=COMPETITION):
-    """Download the competition's files as a zip into `folder`; returns its path. Raises UserError with a hint."""
+def download(folder: str | Path, competition: str = COMPETITION) -> Path:
+    """Download the competition's files into `folder` as a zip; returns its path. Raises UserError with a hint."""
     said = _call(["download", "-c", competition, "-p", str(folder)], competition)
     zips = sorted(Path(folder).glob("*.zip"))
     if len(zips) != 1:
-        raise UserError(f"the Kaggle client left {len(zips)} zip files where one was expected; it said: {_said(said)}")
+        raise UserError(f"expected one zip file from the Kaggle client, found {len(zips)}; it said: {_said(said)}")
     return zips[0]
 
 
 def _call(arguments, competition):
-    # an environment that is used without being activated has its programs beside python, not on PATH
+    # in an environment that is not activated, programs are beside python and not on PATH
     program = shutil.which("kaggle") or shutil.which("kaggle", path=str(Path(sys.executable).parent))
     if program is None:
         raise UserError(f"the Kaggle client is not installed: python -m pip install kaggle; then {TOKEN_HINT}")
@@ -71,7 +71,7 @@ def _call(arguments, competition):
         )
     except OSError as error:
         raise UserError(f"{program} cannot be started: {error.strerror}") from error
-    # an unknown competition ends the client with 0 all the same
+    # the client exits with 0 for an unknown competition
     if result.returncode == 0 and "could not find competition" not in result.stdout.lower():
         return result.stdout.strip()
     raise UserError(f"kaggle {shlex.join(command)} failed: {_said(result.stdout)}; {_hint(result.stdout, competition)}")
@@ -81,16 +81,16 @@ def _hint(output, competition):
     output = output.lower()
     page = f"https://www.kaggle.com/competitions/{competition}"
     if any(sign in output for sign in ("403", "forbidden", "was denied", "accept")):
-        return f"join the competition and accept its rules at {page}/rules, with the account that the token belongs to"
+        return f"join the competition and accept its rules at {page}/rules, with the account of the token"
     if any(sign in output for sign in TOKEN_SIGNS):
         return TOKEN_HINT
     if any(sign in output for sign in ("404", "not found", "could not find competition")):
-        return f"there may be no such competition, or it has ended: see {page} and --competition"
-    return f"see {page}; without a token it cannot work: {TOKEN_HINT}"
+        return f"the competition may not exist or has ended: see {page} and --competition"
+    return f"see {page}; you need a token: {TOKEN_HINT}"
 
 
 def _said(output):
     lines = [line.strip() for line in output.splitlines() if line.strip() and "%|" not in line]  # no progress bars
     if any(line.startswith("Traceback") for line in lines):
-        lines = lines[-1:]  # a crash: its last line names the cause
+        lines = lines[-1:]  # a crash: the last line names the cause
     return " ".join(lines)[-300:] or "it said nothing"

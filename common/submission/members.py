@@ -1,7 +1,9 @@
-"""What is combined: runs, prediction files and plain submissions, read and brought onto the same rows."""
+"""Read the members of an ensemble (runs, prediction files, plain submissions) and align their rows."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,27 +28,27 @@ from common.submission.files import read_submission
 
 @dataclass(frozen=True)
 class Contribution:
-    """What is combined, as it was read: probabilities or, of a plain submission, labels alone."""
+    """A member of an ensemble as read from its file: probabilities, or only the labels of a plain submission."""
 
     name: str
     file: Path
-    run: Path | None  # the run folder, where it is a run
+    run: Path | None  # the run folder of a run
     ids: np.ndarray  # [rows] str
-    labels: np.ndarray | None  # [rows] str, the labels of a plain submission
-    predictions: Predictions | None
+    labels: np.ndarray  # [rows] str, the submitted labels or the most probable classes
+    predictions: Predictions | None  # None: a plain submission
     header: list[str] | None = None  # of a plain submission
 
 
 def find_run_folder(argument: str) -> Path | None:
-    """The complete run that an argument names, None where it names a file."""
+    """The complete run that an argument names, or None if it names a file."""
     path = Path(argument)
     return None if path.is_file() or path.suffix == ".csv" else check_run(argument)
 
 
 def find_test_predictions(run: Path, dataset: Dataset | None) -> Path:
-    """Where a run has its predictions for the test rows of `dataset`: its own, or others that --data names.
+    """The run's prediction file for the test rows of `dataset`: the run's own rows, or those of another --data.
 
-    Others are told by the hash of their file. The predictions for them need not be there yet.
+    The hash of the test file tells the two apart. The prediction file need not exist yet.
     """
     own = read_json(run / "config.json").get("data") or {}
     mine, asked = (_test_hash(each) for each in (own.get("fingerprint"), dataset and dataset.fingerprint))
@@ -54,13 +56,13 @@ def find_test_predictions(run: Path, dataset: Dataset | None) -> Path:
 
 
 def parts_of(argument: str) -> list[str]:
-    """The runs of its encoders, where the argument is an ensemble of several; else the argument."""
+    """The runs of the encoders of an ensemble with several; for other arguments, the argument itself."""
     run = find_run_folder(argument)
     return sorted(str(path.parent) for path in run.glob("models/*/results.json")) or [argument] if run else [argument]
 
 
 def read_contribution(argument: str, run: Path | None, dataset: Dataset | None) -> Contribution:
-    """Read a run, a prediction file or a plain submission, whichever the argument is."""
+    """Read the argument: a run, a prediction file or a plain submission. Raises UserError."""
     file = find_test_predictions(run, dataset) if run else Path(argument)
     sample, classes = (dataset.sample, dataset.classes) if dataset else (None, [])
     wanted = ["id", *(sample.header if sample else [])]
@@ -72,17 +74,17 @@ def read_contribution(argument: str, run: Path | None, dataset: Dataset | None) 
     id_column = sample.id_column if sample and find_column(file, list(table.columns), "id") is None else "id"
     if run or find_class_columns(table, classes, _spelling(file, table, id_column)):
         predictions = read_predictions(file, classes, id_column)
-        return Contribution(str(run or file), file, run, predictions.ids, None, predictions)
+        return Contribution(str(run or file), file, run, predictions.ids, predictions.predicted, predictions)
     ids, labels, header = read_submission(file, sample)
     return Contribution(str(file), file, None, ids, labels, None, header)
 
 
-def find_dataset(runs):
-    """The dataset that runs were trained on, None without runs.
+def find_dataset(runs: Iterable[Path]) -> Dataset | None:
+    """The dataset on which the runs were trained, None without runs.
 
-    Raises UserError where two runs were trained on datasets whose test texts differ: equal ids would mean nothing.
+    Raises UserError if the test texts of two runs differ: the same id would mean different texts.
     """
-    datasets = {}  # each is loaded once, also where 200 runs share it
+    datasets = {}  # each is loaded once, also for 200 runs
     for run in runs:
         source = str(read_json(run / "config.json").get("data"))
         if source not in datasets:
@@ -99,19 +101,21 @@ def find_dataset(runs):
     return dataset
 
 
-def find_classes(members):
-    """The classes of members that have no dataset beside them, sorted: those with probabilities, else all labels."""
+def find_classes(members: Sequence[Contribution]) -> list[str]:
+    """The sorted classes of members without a dataset: those of a prediction file, else all labels."""
     for member in members:
         if member.predictions:
             return sorted(member.predictions.classes)
     return sorted({label for member in members for label in member.labels})
 
 
-def align_members(members, ids, classes):
-    """Bring members into the order of `ids` and `classes`. Raises UserError, naming file and id, class or row.
+def align_members(
+    members: Sequence[Contribution], ids: np.ndarray, classes: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reorder members to `ids` and `classes`. Raises UserError, naming file and id, class or row.
 
-    Returns probabilities [members, rows, classes] float32, those of a plain submission being 0 and 1, and the
-    members' votes [members, rows] int: the most probable class, of equal ones the first.
+    Returns probabilities [members, rows, classes] float32, 0 and 1 for a plain submission, and the members' votes
+    [members, rows] int: the most probable class, the first of equal ones.
     """
     known = set(classes)
     probabilities = np.empty((len(members), len(ids), len(classes)), dtype=np.float32)
@@ -127,8 +131,8 @@ def align_members(members, ids, classes):
     return probabilities, probabilities.argmax(axis=2)
 
 
-def given_labels(dataset, members, ids):
-    """The true labels of `ids`, [rows] str, where test.csv or a prediction file has them, else None."""
+def given_labels(dataset: Dataset | None, members: Sequence[Contribution], ids: Iterable[str]) -> np.ndarray | None:
+    """The given labels of `ids`, [rows] str, if test.csv or a prediction file has them, else None."""
     if dataset is not None and dataset.test is not None:
         pairs = [(dataset.test["id"], dataset.test["label"])] if "label" in dataset.test else []
     else:
@@ -139,8 +143,16 @@ def given_labels(dataset, members, ids):
     return np.array([label[key] for key in ids], dtype=object)
 
 
-def describe_members(members, weights, votes, labels, truth, classes, costs):
-    """What a submission's record says of each member.
+def describe_members(
+    members: Sequence[Contribution],
+    weights: np.ndarray,
+    votes: np.ndarray,
+    labels: np.ndarray,
+    truth: np.ndarray | None,
+    classes: list[str],
+    costs: Sequence[dict[str, Any] | None],
+) -> list[dict[str, Any]]:
+    """The members' part of a submission's record, one JSON object each.
 
     `labels` are the ensemble's, `truth` the given ones or None, `costs` those of leaving each member out.
     """
@@ -160,36 +172,37 @@ def describe_members(members, weights, votes, labels, truth, classes, costs):
     ]
 
 
-def read_weighting_rows(members, classes):
-    """The members' predictions for rows that they were not trained on: out-of-fold, or else validation predictions.
+def read_weighting_rows(members: Sequence[Contribution], classes: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
+    """The members' predictions for rows outside their training: out-of-fold, else validation predictions.
 
-    Returns the file's name, probabilities [members, rows, classes] and labels [rows] int, in the order of the ids, so
-    that nothing depends on a file's. Raises UserError where a member is no run, has neither file, or other rows.
+    Returns the file's name, probabilities [members, rows, classes] and labels [rows] int, sorted by id. Raises
+    UserError if a member is not a run, has neither file, or has other rows.
     """
     plain = next((member for member in members if member.run is None), None)
     if plain:
-        raise UserError(f"--weights auto is fitted on runs' predictions for rows held out; {plain.file} is no run")
-    runs = [member.run for member in members]
+        raise UserError(f"--weights auto needs runs, with predictions for held-out rows; {plain.file} is not a run")
+    runs = [member.run for member in members if member.run]
     name = next((name for name in (OOF, VALID) if all((run / name).exists() for run in runs)), None)
     if name is None:
-        raise UserError("--weights auto needs predictions/oof.csv, or predictions/valid.csv, in every one of the runs")
-    ids = labels = None
-    probabilities = []
-    for file in (run / name for run in runs):
-        held_out = read_predictions(file)
-        if held_out.labels is None:
-            raise UserError(f"--weights auto needs labels, and {file} has no column label")
-        ids = sorted(held_out.ids) if ids is None else ids
-        held_out = align(held_out, ids, classes, source=f"--weights auto: {file}")
-        labels = held_out.labels if labels is None else labels
-        differing = np.flatnonzero(held_out.labels != labels)
+        raise UserError("--weights auto needs predictions/oof.csv in every run, or predictions/valid.csv in every run")
+    files = [run / name for run in runs]
+    held_out = [read_predictions(file) for file in files]
+    for file, each in zip(files, held_out, strict=True):
+        if each.labels is None:
+            raise UserError(f"--weights auto needs labels; {file} has no column label")
+    ids = sorted(held_out[0].ids)
+    held_out = [
+        align(each, ids, classes, f"--weights auto: {file}") for file, each in zip(files, held_out, strict=True)
+    ]
+    labels = held_out[0].given
+    for file, each in zip(files, held_out, strict=True):
+        differing = np.flatnonzero(each.labels != labels)
         if len(differing):
-            raise UserError(f"{runs[0] / name} and {file} give id {ids[differing[0]]!r} different labels")
-        probabilities.append(held_out.probabilities)
+            raise UserError(f"{files[0]} and {file} give id {ids[differing[0]]!r} different labels")
     unknown = sorted(set(labels) - set(classes))
     if unknown:
-        raise UserError(f"{runs[0] / name}: label {unknown[0]!r} is none of the classes")
-    return Path(name).name, np.stack(probabilities), class_numbers(labels, classes)
+        raise UserError(f"{files[0]}: label {unknown[0]!r} is not a class")
+    return Path(name).name, np.stack([each.probabilities for each in held_out]), class_numbers(labels, classes)
 
 
 def _test_hash(fingerprint):

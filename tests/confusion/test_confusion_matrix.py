@@ -293,7 +293,7 @@ def test_split_chooses_the_rows(here, capsys):
     make_run(here / "runs" / "unlabelled", valid=made["valid"], test=without_labels(made["test"]))
     assert "no predictions with labels for test rows" in refusal(capsys, "--run", "unlabelled", "--split", "test")
     write_predictions(here / "p.csv", made["valid"])
-    assert "--split chooses among a run's rows" in refusal(capsys, "--predictions", "p.csv", "--split", "test")
+    assert "--split selects rows of a run" in refusal(capsys, "--predictions", "p.csv", "--split", "test")
 
 
 def test_a_run_is_compared_on_the_rows_of_the_same_name(here):
@@ -430,7 +430,7 @@ def test_refusals_are_one_line_and_leave_old_files_alone(here, capsys):
         ("no run 'missing'", "--predictions", "good.csv", "--compare", "missing"),
         ("no run 'missing'", "--run", "missing"),
         ("no complete run below runs/",),
-        ("--labels goes with --predictions", "--labels", "good.csv"),
+        ("--labels needs --predictions", "--labels", "good.csv"),
         ("not allowed with", "--run", "a", "--predictions", "good.csv"),
         ("row35", "--predictions", "good.csv", "--labels", fewer),
         ("row35", "--predictions", fewer, "--labels", "good.csv"),

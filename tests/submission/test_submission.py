@@ -285,11 +285,11 @@ def test_one_better_row_is_no_proof():
 
 def test_auto_needs_runs_with_the_same_held_out_rows(capsys):
     one = make_run("runs/one", FIRST, held_out=held_out(1, 1.0))
-    assert "1.csv is no run" in fails(capsys, one, make_predictions("1.csv", FIRST), "--weights", "auto")
+    assert "1.csv is not a run" in fails(capsys, one, make_predictions("1.csv", FIRST), "--weights", "auto")
     two = make_run("runs/two", SECOND, held_out=held_out(2, 1.0, rows=200))
     assert "id 'v200' is missing" in fails(capsys, one, two, "--weights", "auto")
     other = make_run("runs/other", SECOND, held_out=held_out(2, 1.0), name="oof.csv")
-    assert "in every one of the runs" in fails(capsys, one, other, "--weights", "auto")
+    assert "in every run, or" in fails(capsys, one, other, "--weights", "auto")
     given, labels = held_out(2, 1.0)
     swapped = make_run("runs/swapped", SECOND, held_out=(given, [*labels[1:], labels[0]]))
     assert "different labels" in fails(capsys, one, swapped, "--weights", "auto")
@@ -476,8 +476,8 @@ def test_bad_calls_are_refused(capsys):
     assert "--upload needs a message" in fails(capsys, good, "--upload", " ")
     assert "is a folder" in fails(capsys, good, "--output", "data")
     assert "beside the submission" in fails(capsys, good, "--output", "s.json")
-    assert "is read as an input" in fails(capsys, good, "--output", "good.csv")
-    assert "is read as an input" in fails(capsys, good, "--data", "data", "--output", "data/sample_submission.csv")
+    assert "is an input; write" in fails(capsys, good, "--output", "good.csv")
+    assert "is an input; write" in fails(capsys, good, "--data", "data", "--output", "data/sample_submission.csv")
 
 
 def test_an_incomplete_run_and_runs_for_other_test_rows_are_refused(capsys):
