@@ -1,4 +1,4 @@
-"""Label issues: ranked, described, reviewed, exported."""
+"""Find, rank, review and export label issues."""
 
 from common.installation import require
 

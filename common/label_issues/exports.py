@@ -1,4 +1,4 @@
-"""The review list as files that annotation tools import as they are, with suggestions and scores.
+"""Export the review list for annotation tools, with suggestions and scores.
 
 Label Studio  label_studio_tasks.json (Import) and label_studio_config.xml (Settings, Labeling Interface, Code).
               https://labelstud.io/guide/predictions, https://labelstud.io/guide/tasks
@@ -7,22 +7,24 @@ Argilla 2     argilla_settings.json and argilla_records.json:
                   dataset = rg.Dataset("label-issues", settings=settings); dataset.create()
                   dataset.records.from_json("argilla_records.json")
               https://docs.argilla.io/latest/how_to_guides/import_export, .../how_to_guides/record
-doccano       doccano.jsonl (Text Classification, JSONL, columns `text` and `label`). doccano knows no suggestions: the
-              suggested label is the one that is set, all else goes to the metadata.
+doccano       doccano.jsonl (Text Classification, JSONL, columns `text` and `label`). doccano has no suggestions, so the
+              file sets the suggested label as the label. The rest is metadata.
               https://doccano.github.io/doccano/tutorial, backend/data_import/pipeline/examples.py of doccano/doccano
 """
 
 import json
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 from common.files import write_json, write_text
+from common.label_issues.review import Review
 
-AGENT = "cleanlab"  # who made the suggestion, as the tools show it
+AGENT = "cleanlab"  # the tools show it as the source of a suggestion
 KINDS = ("label-studio", "argilla", "doccano")
 
 
-def write_export(kind, folder, review):
-    """Write the review list for one of `KINDS` into `folder`; returns the files' names."""
+def write_export(kind: str, folder: Path, review: Review) -> list[str]:
+    """Write the review list for one of `KINDS` into `folder`; returns the names of the files."""
     files = {"label-studio": _label_studio, "argilla": _argilla, "doccano": _doccano}[kind](review)
     for name, content in files.items():
         if isinstance(content, str):
@@ -113,7 +115,7 @@ def _argilla(review):
         ],
         "vectors": [],
     }
-    # In ASCII, with \u escapes: Argilla opens both in the encoding of the system, which need not be UTF-8
+    # ASCII with \u escapes: Argilla opens both files in the encoding of the system, perhaps not UTF-8
     return {
         "argilla_records.json": json.dumps(records, indent=2) + "\n",
         "argilla_settings.json": json.dumps(settings, indent=2) + "\n",
@@ -121,7 +123,7 @@ def _argilla(review):
 
 
 def _doccano(review):
-    lines = [  # in ASCII, with \u escapes: doccano guesses the encoding, and no text can then end a line
+    lines = [  # ASCII with \u escapes: doccano guesses the encoding, and no character can end the line
         json.dumps({"text": row.text, "label": [row.suggested_label], **_facts(row)}) + "\n"
         for row in review.table.itertuples()
     ]
@@ -129,7 +131,7 @@ def _doccano(review):
 
 
 def _facts(row):
-    """What the tools shall show or sort by; `row_id`, as `id` is their own."""
+    """The facts that the tools show or sort by. The tools have their own `id`, hence `row_id`."""
     return {
         "row_id": row.id,
         "rank": row.rank,

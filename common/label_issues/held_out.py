@@ -1,7 +1,7 @@
-"""Predictions for rows that the model was not trained on: which files hold them, which rows of the dataset they mean.
+"""Find predictions for rows outside the model's training, and the rows of the dataset that they belong to.
 
-A model agrees with the labels that it has learned, the wrong ones included, so predictions for training rows cannot
-show wrong labels: they are refused, as far as a run folder tells.
+A model reproduces its training labels, wrong ones included, so predictions for training rows cannot show wrong labels.
+They are refused if the run folder reveals them.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ import pandas as pd
 from common.cli import UserError
 from common.data import Dataset
 from common.files import read_json
-from common.predictions import OOF, TEST, VALID, align, read_predictions
+from common.predictions import OOF, TEST, VALID, Predictions, align, read_predictions
 from common.runs import complete_runs
 
-UNSEEN = (OOF, VALID, TEST)  # of rows that a run's model has not seen
+UNSEEN = (OOF, VALID, TEST)  # a run's predictions for rows outside its training
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Labelled rows of one file of a dataset, and what one or more models think of them."""
+    """Labelled rows of one file of a dataset, with the predictions of one or more models."""
 
     file: str  # its name without the folder
     place: str  # the same with the folder, for messages
@@ -30,7 +30,7 @@ class HeldOut:
 
 
 def find_out_of_fold_run(dataset: Dataset | None, model: str | None) -> Path | None:
-    """The newest complete run with out-of-fold predictions, of this dataset and encoder where they are given."""
+    """The newest complete run with out-of-fold predictions, for this dataset and encoder if given."""
     for run in complete_runs():
         config = read_json(run / "config.json")
         data, models = config.get("data"), config.get("models")
@@ -42,7 +42,7 @@ def find_out_of_fold_run(dataset: Dataset | None, model: str | None) -> Path | N
 
 
 def out_of_fold_files(folder: Path) -> list[Path]:
-    """A run's out-of-fold predictions: those of its members, where two or more have the run's rows, else its own."""
+    """A run's out-of-fold predictions: its members' if two or more of them cover all rows, else its own."""
     own = folder / OOF
     ids = set(read_predictions(own).ids)
     members = sorted(folder.glob(f"members/*/{OOF}"))
@@ -51,7 +51,7 @@ def out_of_fold_files(folder: Path) -> list[Path]:
 
 
 def run_of(path: Path) -> Path | None:
-    """The run folder that a prediction file lies in, or None."""
+    """The run folder of a prediction file, or None."""
     folders = (path.parent, path.parent.parent)
     return next((folder for folder in folders if (folder / "config.json").exists()), None)
 
@@ -59,22 +59,17 @@ def run_of(path: Path) -> Path | None:
 def read_held_out(paths: list[Path], dataset: Dataset) -> HeldOut:
     """Read prediction files for the same labelled rows of a dataset, one file per model or seed.
 
-    Raises UserError, naming file and id: no labels, rows that the run's model was trained on, ids or labels that are
-    not the dataset's, files that hold different rows, other classes.
+    Raises UserError, naming file and id, for missing labels, for rows that the run's model was trained on, for ids,
+    labels or classes that are not the dataset's, and for files with different rows.
     """
-    split = rows = None
+    files = [_read_file(path, dataset) for path in paths]
+    split, rows = _find_rows(paths[0], files[0], dataset)
     members = []
-    for path in paths:
-        predictions = read_predictions(path, dataset.classes)
-        if predictions.labels is None:
-            raise UserError(f"{path} has no column 'label'; label issues need the given labels")
-        _refuse_in_sample(path, predictions.ids, dataset)
-        if rows is None:
-            split, rows = _find_rows(path, predictions, dataset)
-        predictions = align(predictions, rows["id"], dataset.classes, source=str(path))
-        differing = np.flatnonzero(predictions.labels != rows["label"].to_numpy(dtype=object))
+    for path, file in zip(paths, files, strict=True):
+        predictions = align(file, rows["id"], dataset.classes, source=str(path))
+        differing = np.flatnonzero(predictions.given != rows["label"].to_numpy(dtype=object))
         if len(differing):
-            row_id, label = predictions.ids[differing[0]], predictions.labels[differing[0]]
+            row_id, label = predictions.ids[differing[0]], predictions.given[differing[0]]
             raise UserError(
                 f"{path}: id {row_id!r} has label {label!r}, {paths[0]} has {rows['label'][differing[0]]!r}"
             )
@@ -82,11 +77,19 @@ def read_held_out(paths: list[Path], dataset: Dataset) -> HeldOut:
     return HeldOut(dataset.files[split], dataset.places[split], rows, np.stack(members))
 
 
+def _read_file(path: Path, dataset: Dataset) -> Predictions:
+    predictions = read_predictions(path, dataset.classes)
+    if predictions.labels is None:
+        raise UserError(f"{path} has no column 'label'; label issues need the given labels")
+    _refuse_in_sample(path, predictions.ids, dataset)
+    return predictions
+
+
 def _refuse_in_sample(path, ids, dataset):
     folder = run_of(path)
-    reason = "the model agrees with what it was trained on, wrong labels included"
+    reason = "a model reproduces the labels of its training, wrong ones included"
     if path.name == "train.csv" and folder:
-        raise UserError(f"{path} holds predictions for the rows that {folder} was trained on: {reason}")
+        raise UserError(f"{path} has predictions for the training rows of {folder}: {reason}")
     if not folder or path.name in [Path(file).name for file in UNSEEN]:
         return
     files = [folder / file for file in UNSEEN]
@@ -98,7 +101,7 @@ def _refuse_in_sample(path, ids, dataset):
 
 
 def _find_rows(path, predictions, dataset):
-    """The split of the dataset whose ids and labels the predictions have (row numbers are ids, too), and its rows."""
+    """The split whose ids and labels match the predictions, and its rows. Row numbers may fit several splits."""
     label_of = dict(zip(predictions.ids, predictions.labels, strict=True))
     complaint = ""
     for split, frame in dataset.frames.items():

@@ -1,7 +1,7 @@
-"""label_issues.html: the review list as one file that works by opening it, without network or server.
+"""label_issues.html: the review list as one file that opens in a browser, without network or server.
 
-All data go in as JSON in a script tag of a type that no browser runs, and reach the page by textContent only. A
-content security policy lets the page run its own script and nothing else.
+The data are JSON in a script tag that no browser runs, and reach the page only through textContent. A content security
+policy lets the page run only its own script.
 """
 
 import base64
@@ -15,16 +15,16 @@ from common.label_issues.review import ISSUES, Review
 from common.spreadsheets import FORMULA_STARTS
 
 TEMPLATE = Path(__file__).with_name("page.html")
-# `</script>` and `<!--` end or change a script tag, U+2028 and U+2029 a line of JavaScript; all may stand as \uXXXX
+# `</script>` and `<!--` would end or change the script tag, U+2028 and U+2029 end a line of JavaScript: escape them
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def write_review_page(
     path: Path, review: Review, title: str, command: str = "python train.py --corrections corrections.csv"
 ) -> None:
-    """Write the page for a Review; its help shows the `command` that trains with the corrections.
+    """Write the page for a Review. Its help shows the `command` that trains with the corrections.
 
-    Decisions are kept in the browser under the hash of the data, and only there.
+    Only the browser stores decisions, under the hash of the data.
     """
     issues = [
         {
@@ -69,7 +69,7 @@ def write_review_page(
 
 
 def _fill(template, parts):
-    """Put every part in its place, the data last, as they may contain anything, also another part's name."""
+    """Insert each part in place of its name. The data come last, since they may contain the names of other parts."""
     for name, part in parts.items():
         before, after = template.split(name, 1)
         template = before + part + after
@@ -77,5 +77,5 @@ def _fill(template, parts):
 
 
 def _source(code):
-    """The code as a content security policy names it: by its hash."""
+    """The hash of the code, as a content security policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"

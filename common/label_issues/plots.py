@@ -1,22 +1,25 @@
-"""Pictures of label issues: which given label is likely which other one, and how good the labels are."""
+"""Figures of label issues: given against likely labels, and the label quality."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import seaborn as sns
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.plots import COLOURS, new_figure, shorten, styled
 
-NUMBERED_CLASSES = 20  # with more, numbers in the cells could not be read
+NUMBERED_CLASSES = 20  # with more, the numbers in the cells are too small
 
 
 @styled
-def draw_joint(joint, rows, classes):
-    """Estimated rows of each given label (down) and likely label (across); joint [classes, classes] sums to 1.
+def draw_joint(joint: np.ndarray, rows: int, classes: Sequence[str]) -> Figure:
+    """Estimated rows per given label (down) and likely label (across); joint [classes, classes] sums to 1.
 
-    Colour shows the disagreement; the diagonal, which would drown it, is left grey.
+    Colours show the disagreement. The diagonal is grey; its large counts would hide the rest.
     """
     estimated = joint * rows
-    # Less than half a row is no row: an empty cell shows it better than a zero.
+    # A cell with less than half a row stays empty.
     numbers = np.where(estimated >= 0.5, np.char.mod("%.0f", estimated), "")
     names = [shorten(name) for name in classes]
     side = min(max(4.5, 0.62 * len(classes) + 2), 18)
@@ -44,22 +47,22 @@ def draw_joint(joint, rows, classes):
 
 
 @styled
-def draw_quality(quality, is_issue):
-    """Histogram of the label quality of all rows, and in front of them of those with a label issue."""
+def draw_quality(quality: np.ndarray, is_issue: np.ndarray) -> Figure:
+    """Histogram of the label quality: all rows, and in front of them the rows with a label issue."""
     figure = new_figure((7.5, 4))
     axis = figure.subplots()
-    looks = {"bins": np.linspace(0, 1, 41), "edgecolor": "white", "linewidth": 0.4}
-    axis.hist(quality, color=COLOURS[0], label=f"all rows ({len(quality):,})", **looks)
-    axis.hist(quality[is_issue], color=COLOURS[3], label=f"label issues ({int(is_issue.sum()):,})", **looks)
+    bins = np.linspace(0, 1, 41).tolist()
+    for values, colour, name in ((quality, 0, "all rows"), (quality[is_issue], 3, "label issues")):
+        label = f"{name} ({len(values):,})"
+        axis.hist(values, bins, color=COLOURS[colour], label=label, edgecolor="white", linewidth=0.4)
     axis.set(
         title="Label quality",
         xlabel="label quality: probability of the given label, out of fold",
         ylabel="rows (root scale)",
         xlim=(0, 1),
     )
-    axis.set_yscale(
-        "function", functions=(np.sqrt, np.square)
-    )  # a few wrong labels stay visible beside many right ones
+    # a root scale keeps a few wrong labels visible beside many correct ones
+    axis.set_yscale("function", functions=(np.sqrt, np.square))
     axis.grid(axis="x", visible=False)
     axis.legend(frameon=False, loc="upper center")
     return figure

@@ -1,12 +1,17 @@
-"""The list that a person goes through: what cleanlab found about labels and texts, merged and ranked."""
+"""The review list: the issues of labels and texts, merged and ranked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.classes import class_numbers
 from common.files import whole_file
+from common.label_issues.held_out import HeldOut
+from common.label_issues.labels import LabelIssues
+from common.label_issues.texts import TextIssues
 from common.reading.tables import csv_writer
 from common.spreadsheets import guard
 
@@ -34,17 +39,17 @@ SHOWN_DUPLICATES = 5
 
 @dataclass(frozen=True)
 class Review:
-    """Rows with an issue: first those whose label is probably wrong, then the others, each by label quality."""
+    """Rows with an issue: first the probably wrong labels, then the others, both by label quality."""
 
-    table: pd.DataFrame  # [issues] COLUMNS; issue: one or more keys of ISSUES, separated by spaces
+    table: pd.DataFrame  # [issues] COLUMNS; the column issue has keys of ISSUES, separated by spaces
     probabilities: np.ndarray  # [issues, classes]
     notes: list[list[str]]  # [issues] sentences about the text
     classes: list[str]
-    duplicates: list[list[tuple[str, str]]] | None = None  # [issues] of each near-duplicate: what it is, and its text
+    duplicates: list[list[tuple[str, str]]] | None = None  # [issues] name and text of each near-duplicate
 
 
-def build_review(held_out, labels, texts, classes):
-    """Merge LabelIssues and TextIssues of the rows that have predictions (a HeldOut) into a Review."""
+def build_review(held_out: HeldOut, labels: LabelIssues, texts: TextIssues, classes: Sequence[str]) -> Review:
+    """Merge the label issues and text issues of the rows with predictions."""
     place = {row.id: row.Index for row in texts.rows.itertuples() if row.file == held_out.file}
     set_of = {row: rows for rows in texts.duplicate_sets for row in rows}
 
@@ -68,8 +73,8 @@ def build_review(held_out, labels, texts, classes):
         notes.append(said)
         duplicates.append(copies)
 
-    order = np.lexsort((labels.quality, ~labels.is_issue))  # label issues first, then by quality; stable
-    order = [row for row in order if kinds[row]]
+    ranking = np.lexsort((labels.quality, ~labels.is_issue))  # label issues first, then by quality; stable
+    order = [row for row in ranking if kinds[row]]
     given = class_numbers(held_out.rows["label"], classes)
     everything = np.arange(len(given))
     table = pd.DataFrame(
@@ -95,8 +100,8 @@ def build_review(held_out, labels, texts, classes):
     )
 
 
-def write_review_table(path, review):
-    """Write label_issues.csv. Made to be opened in a spreadsheet, so texts are guarded (common/spreadsheets.py)."""
+def write_review_table(path: str | Path, review: Review) -> None:
+    """Write label_issues.csv. Texts carry a guard, since spreadsheets open the file (common/spreadsheets.py)."""
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv_writer(file)
         writer.writerow(COLUMNS)
@@ -107,7 +112,7 @@ def write_review_table(path, review):
 
 
 def _duplicate_kinds(rows, texts):
-    """What a set of near-duplicates is guilty of: labels that differ, files that share texts; or nothing worse."""
+    """The issues of a set of near-duplicates: different labels, texts in several files, or neither."""
     members = texts.iloc[rows]
     labels = set(members["label"]) - {""}
     kinds = ["duplicate_other_label"] if len(labels) > 1 else []

@@ -1,4 +1,4 @@
-"""What is wrong with the texts themselves: near-duplicates, outliers (by cleanlab's Datalab), broken texts."""
+"""Find issues of texts: near-duplicates, outliers (by cleanlab's Datalab), broken texts."""
 
 import re
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from common.data import Dataset
 from common.label_issues.labels import quiet
 from common.splitting.duplicates import near_duplicate_sets
 
-COMPONENTS = 100  # of the truncated SVD, what scikit-learn recommends for texts
+COMPONENTS = 100  # of the truncated SVD, scikit-learn's recommendation for texts
 VOCABULARY = 50_000
 NEIGHBOURS = 10  # Datalab's default
-SEARCHED = 20_000  # texts, at most, among which neighbours are looked for
-FEW_WORDS = 3  # a text with fewer cannot be judged
+SEARCHED = 20_000  # texts, at most, in which to search neighbours
+FEW_WORDS = 3  # a text with fewer is too short to judge
 
 # The two UTF-8 bytes of an umlaut, read as Windows-1252: `Ã¼`; of a quote or dash, three: `â€ž`; of a BOM: `ï»¿`.
 MOJIBAKE = re.compile("Ã[\u0080-\u00bfŒœŠšŸŽžƒˆ˜–—‘-„†-•…‰‹›€™]|Â[\u0080-\u00bf]|â€|ï»¿")
@@ -28,7 +28,7 @@ CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class TextIssues:
-    """Issues of all texts of a dataset; row numbers count through train, valid and test."""
+    """Issues of all texts of a dataset. Row numbers run through train, valid and test."""
 
     rows: pd.DataFrame  # [rows] file, id, text, label ("" where unknown)
     duplicate_sets: list[list[int]]  # row numbers, each set with two or more, disjoint
@@ -37,7 +37,7 @@ class TextIssues:
 
 
 def find_text_issues(dataset: Dataset) -> TextIssues:
-    """Look through all texts of a dataset, labelled or not."""
+    """Find the issues of all texts of a dataset, labelled or not."""
     frames = {dataset.files[split]: frame for split, frame in dataset.frames.items()}
     rows = pd.concat(frames, names=["file", None]).reset_index("file").reset_index(drop=True)
     rows["label"] = rows["label"].fillna("")
@@ -45,14 +45,14 @@ def find_text_issues(dataset: Dataset) -> TextIssues:
     return TextIssues(rows, sets, _find_outliers(rows["text"]), [what_is_broken(text) for text in rows["text"]])
 
 
-def what_is_broken(text):
-    """Say what makes a text unfit for training: too short, no letters, or damaged in some conversion; or ""."""
+def what_is_broken(text: str) -> str:
+    """Why a text is unfit for training: too short, without letters, or damaged by a conversion. "" for a sound text."""
     if "\ufffd" in text:
         return "a replacement character: the text was decoded wrongly"
-    if MOJIBAKE.search(text):
-        return f"mojibake ({MOJIBAKE.search(text).group()}): UTF-8 was read as another encoding"
-    if CONTROL.search(text):
-        return f"a control character (U+{ord(CONTROL.search(text).group()):04X})"
+    if found := MOJIBAKE.search(text):
+        return f"mojibake ({found.group()}): UTF-8 was read as another encoding"
+    if found := CONTROL.search(text):
+        return f"a control character (U+{ord(found.group()):04X})"
     if not any(character.isalpha() for character in text):
         return "no letters"
     if len(text.split()) < FEW_WORDS:
@@ -63,7 +63,7 @@ def what_is_broken(text):
 def _find_outliers(texts):
     """Datalab's outlier flags, [rows] bool, by cosine distance between TF-IDF vectors after an SVD.
 
-    An outlier's mean distance to its neighbours lies far above the third quartile, by Datalab's default, see
+    An outlier's mean distance to its neighbours is far above the third quartile (Datalab's default), see
     https://docs.cleanlab.ai/stable/cleanlab/datalab/guide/issue_type_description.html
     """
     features = _features(texts)
@@ -75,25 +75,25 @@ def _find_outliers(texts):
         lab = Datalab(data={"text": list(texts)}, verbosity=0)
         graph = _neighbours(features, min(NEIGHBOURS, len(texts) - 1))
         lab.find_issues(knn_graph=graph, issue_types={"outlier": {"k": min(NEIGHBOURS, len(texts) - 1)}})
-    # Datalab prints a failed check and goes on; get_issues() then raises, so a failure cannot pass for "no issues"
+    # after a failed check Datalab only prints; get_issues() then raises, so a failure does not look like "no issues"
     return lab.get_issues("outlier")["is_outlier_issue"].to_numpy()
 
 
 def _neighbours(features, count):
     """The cosine distances of each text to its nearest others, nearest first: a sparse [rows, rows] matrix.
 
-    Between vectors of length 1 it is half the squared Euclidean distance, which scikit-learn computes without keeping
-    all pairs; for cosine distances it does keep them, in blocks of a gigabyte. Of many texts a random sample is
-    searched, the same for all: time then grows with the rows alone, and the distances grow alike everywhere.
+    For vectors of length 1 it is half the squared Euclidean distance. scikit-learn computes that without storing all
+    pairs; cosine distances take blocks of a gigabyte. With many texts, all texts search the same random sample: the
+    time is then linear in the rows, and all distances grow alike.
     """
     rows = len(features)
     unit = normalize(features)
-    empty = ~unit.any(axis=1)  # no known word: at distance 1 of everything
+    empty = ~unit.any(axis=1)  # no known word: distance 1 to all texts
     unit = np.column_stack([unit, empty])
     searched = np.sort(np.random.default_rng(0).permutation(rows)[:SEARCHED])
     index = NearestNeighbors(n_neighbors=count + 1, algorithm="brute").fit(unit[searched])
     distances, nearest = index.kneighbors(unit)
-    nearest = searched[nearest]  # [rows, count + 1] row numbers, most often with the text itself
+    nearest = searched[nearest]  # [rows, count + 1] row numbers, usually with the text itself
     itself = nearest == np.arange(rows)[:, None]
     itself[~itself.any(axis=1), -1] = True
     distances, nearest = (found[~itself].reshape(rows, count) for found in (distances**2 / 2, nearest))
@@ -103,7 +103,7 @@ def _neighbours(features, count):
 
 
 def _features(texts):
-    """TF-IDF reduced by truncated SVD, [rows, components]; None where the texts are too few or have no words."""
+    """TF-IDF reduced by truncated SVD, [rows, components]; None with too few texts or no words."""
     if len(texts) < 4:
         return None
     vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=VOCABULARY, token_pattern=r"\w+", dtype=np.float32)

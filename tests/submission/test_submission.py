@@ -475,7 +475,7 @@ def test_bad_calls_are_refused(capsys):
     assert "invalid choice" in fails(capsys, good, "--method", "median")
     assert "--upload needs a message" in fails(capsys, good, "--upload", " ")
     assert "is a folder" in fails(capsys, good, "--output", "data")
-    assert "beside the submission" in fails(capsys, good, "--output", "s.json")
+    assert "the JSON record needs this name" in fails(capsys, good, "--output", "s.json")
     assert "is an input; write" in fails(capsys, good, "--output", "good.csv")
     assert "is an input; write" in fails(capsys, good, "--data", "data", "--output", "data/sample_submission.csv")
 
