@@ -1,17 +1,20 @@
-"""Show where a model errs: confusion matrix, scores per class, calibration.
+"""Show a model's errors: confusion matrix, scores per class, calibration.
 
     python create_confusion_matrix.py --run demo --split test
     python create_confusion_matrix.py --run run-a --compare run-b
     python create_confusion_matrix.py --predictions valid.csv --labels gold.csv
 
-Works on prediction files, a run's or another tool's. Of a run it takes the out-of-fold rows where there are any, else
-the validation rows, else the test rows if they have labels; --split chooses. Scores are scikit-learn's, with 95 %
-bootstrap intervals.
+Works on prediction files of a run or of another tool. In a run it takes the out-of-fold rows, else the validation
+rows, else the test rows if they have labels; --split chooses others. Scores are scikit-learn's, with 95 % bootstrap
+intervals.
 """
 
 import common.installation  # noqa: F401
 
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,13 +34,13 @@ SHOWN_CONFUSIONS = 5
 
 
 @exit_codes
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
 
-    # What is scored, and on which labels
+    # Predictions and labels
     path, predictions, folder = find_predictions(options)
     other_path, other = find_other(options, path, predictions) if options.compare else (None, None)
-    labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
+    labels, predicted, classes = predictions.given, predictions.predicted, predictions.classes
     sampling = {"resamples": options.resamples, "seed": options.seed}
 
     # Figures
@@ -56,7 +59,7 @@ def main(argv=None):
         difference = compare(predictions, other, **sampling)
         metrics["comparison"] = {"other": str(other_path), **evaluate(other, options.bins, **sampling), **difference}
 
-    # Pictures; matplotlib is imported here, as it costs a second that errors and --help need not wait for
+    # Pictures. The import of matplotlib takes a second; errors and --help do not wait for it
     from common import plots
     from common.confusion import confidence_plots
     from common.confusion import plots as matrix_plots
@@ -86,7 +89,7 @@ def main(argv=None):
 
     # Everything is computed: write
     matrix = pd.DataFrame(counts, columns=classes)
-    matrix.insert(0, "given", classes, allow_duplicates=True)  # a class may be called so, too
+    matrix.insert(0, "given", classes, allow_duplicates=True)  # a class may have this name
     tables = {"confusion_matrix.csv": matrix, "per_class_metrics.csv": per_class, "top_confusions.csv": confusions}
     for name, figure in figures.items():
         plots.save_figure(figure, folder / name)
@@ -103,22 +106,22 @@ def main(argv=None):
     return 0
 
 
-def parse_options(argv):
+def parse_options(argv: Sequence[str] | None) -> Namespace:
     parser = Parser(__doc__)
 
-    group = parser.add_argument_group("what is scored (default: the newest complete run with labelled predictions)")
+    group = parser.add_argument_group("predictions (default: the newest complete run with labelled predictions)")
     source = group.add_mutually_exclusive_group()
-    source.add_argument("--run", metavar="RUN", help="a name below runs/, or a run's folder")
-    source.add_argument("--predictions", metavar="CSV", help="a file with id, prob_<class> columns, and perhaps label")
+    source.add_argument("--run", metavar="RUN", help="a run: a name below runs/, or its folder")
+    source.add_argument("--predictions", metavar="CSV", help="a file with id, prob_<class> and optional label columns")
     group.add_argument("--labels", metavar="CSV", help="the labels for --predictions, matched by id")
     add_label_columns(group)
     group.add_argument(
         "--split",
         choices=SPLITS,
-        help="which of a run's rows; train-excluded: those that corrections or --auto-exclude kept out of training "
+        help="rows of the run; train-excluded: rows that corrections or --auto-exclude left out of training "
         "(default: the first of oof, valid, test that has labels)",
     )
-    group.add_argument("--compare", metavar="OTHER", help="a run or prediction file on the same rows, set beside it")
+    group.add_argument("--compare", metavar="OTHER", help="a run or prediction file on the same rows to compare with")
 
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -128,19 +131,21 @@ def parse_options(argv):
         "--order",
         choices=["similarity", "class"],
         default="similarity",
-        help="classes in the picture: confused ones together, or in class order",
+        help="order of the classes in the picture: confused classes together, or class order",
     )
 
     group = parser.add_argument_group("statistics")
     group.add_argument(
-        "--resamples", type=number(int, 100, 1_000_000), default=2000, metavar="N", help="of the bootstrap"
+        "--resamples", type=number(int, 100, 1_000_000), default=2000, metavar="N", help="bootstrap resamples"
     )
-    group.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="of the bootstrap")
-    group.add_argument("--bins", type=number(int, 1, 1000), default=BINS, metavar="N", help="of the calibration error")
+    group.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="random seed of the bootstrap")
+    group.add_argument(
+        "--bins", type=number(int, 1, 1000), default=BINS, metavar="N", help="bins of the calibration error"
+    )
     return parser.parse_args(argv)
 
 
-def report(metrics, rows, per_class, confusions):
+def report(metrics: dict[str, Any], rows: str, per_class: pd.DataFrame, confusions: pd.DataFrame) -> None:
     """Print the scores per class, the most frequent confusions and the final figures."""
     worst = per_class.sort_values("f1", kind="stable").head(SHOWN_CLASSES)
     print(
@@ -179,13 +184,14 @@ def report(metrics, rows, per_class, confusions):
     if comparison:
         test = comparison["mcnemar"]
         print(
-            f"  {test['only_this_right']} rows are right here only, {test['only_other_right']} there only: "
+            f"  {test['only_this_right']} rows are right only here, {test['only_other_right']} only there: "
             f"p = {test['p_value']:.3g} (McNemar's exact test)"
         )
         print(f"  there: {comparison['other']}")
 
 
-def shown_interval(scores, key, spec):
+def shown_interval(scores: dict[str, Any], key: str, spec: str) -> str:
+    """`[low, high]` of a score, both in the format `spec`."""
     low, high = scores[f"{key}_interval"]
     return f"[{low:{spec}}, {high:{spec}}]"
 

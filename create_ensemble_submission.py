@@ -3,8 +3,8 @@
     python create_ensemble_submission.py run-a run-b --weights auto
     python create_ensemble_submission.py run-a old.csv --upload "two votes"
 
-Checked against test.csv and sample_submission.csv. A JSON with the same name is written beside the submission:
-members and their hashes, method, weights, agreement, counts per class, score where test labels are known.
+The rows are checked against test.csv and sample_submission.csv. A JSON of the same name records the members and their
+hashes, the method, weights, agreement and counts per class, and the score if the test labels are known.
 """
 
 import common.installation  # noqa: F401
@@ -14,14 +14,16 @@ import contextlib
 import math
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from common.cli import Parser, UserError, add_data_options, data_options, exit_codes, wrap
-from common.data import load_dataset
+from common.data import Dataset, load_dataset
 from common.metrics import score
 from common.predicting.texts import texts_of
 from common.predicting.work import predict_file
@@ -41,6 +43,7 @@ from common.submission.files import (
 )
 from common.submission.kaggle import COMPETITION, refuse_foreign_ids, submit
 from common.submission.members import (
+    Contribution,
     align_members,
     describe_members,
     find_classes,
@@ -54,14 +57,14 @@ from common.submission.members import (
 )
 from predict import load_predictor
 
-SHOWN = 20  # members that are printed; the JSON has all
+SHOWN = 20  # printed members; the JSON has all
 
 
 @exit_codes
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
 
-    # The members, and the dataset that says which rows and classes there must be
+    # The members, and the dataset that sets the rows and classes
     arguments = options.members or [newest_run()]
     named = find_run_folder(arguments[0])
     if options.weights == "auto":
@@ -92,7 +95,7 @@ def main(argv=None):
     shares = probabilities if method == "mean" else np.eye(len(classes))[votes]  # [members, rows, classes]
     mean = np.average(shares, axis=0, weights=weights)
 
-    # What to know about the result
+    # Describe the result
     labels = np.array(classes, dtype=object)[chosen]
     truth = given_labels(dataset, members, ids)
     counts = {name: int((labels == name).sum()) for name in classes}
@@ -127,8 +130,8 @@ def main(argv=None):
     return 0
 
 
-def predict_if_missing(file, run, dataset):
-    """Let a run predict the dataset's test rows, where its folder has no predictions for them yet."""
+def predict_if_missing(file: Path, run: Path, dataset: Dataset | None) -> None:
+    """Predict the dataset's test rows with the run's model, unless the run folder has these predictions."""
     if file.exists():
         return
     if dataset is None or dataset.test is None or "test" not in dataset.places:
@@ -143,7 +146,7 @@ def predict_if_missing(file, run, dataset):
     predict_file(file, run, texts_of(place, dataset.test, file.stem), load, progress)
 
 
-def parse_options(argv):
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__, "[RUN_OR_CSV ...] [options]")
     parser.add_argument(
         "members",
@@ -153,7 +156,7 @@ def parse_options(argv):
         "submissions (id, label, or the sample's columns); default: the newest complete run",
     )
     data = add_data_options(parser, default=None)
-    data.description = "Without --data a run brings its own dataset; CSVs alone are checked against each other."
+    data.description = "Without --data, runs use their own dataset, and CSVs are checked against each other."
     group = parser.add_argument_group("combining")
     group.add_argument(
         "--method",
@@ -165,8 +168,8 @@ def parse_options(argv):
         "--weights",
         type=parse_weights,
         metavar="W1,W2,...|auto",
-        help="one weight per member, of any scale; auto: fitted on the runs' out-of-fold or validation "
-        "predictions, an ensemble's encoders each with their own, and used if better there than equal weights "
+        help="one weight per member, on any scale; auto: fit weights on the runs' out-of-fold or validation "
+        "predictions (one per encoder of an ensemble), and use them if they beat equal weights there "
         "(default: equal)",
     )
     group = parser.add_argument_group("output")
@@ -175,32 +178,34 @@ def parse_options(argv):
         type=Path,
         default=Path("submission.csv"),
         metavar="CSV",
-        help="the submission; an earlier one is replaced",
+        help="the submission; replaces an earlier one",
     )
-    group.add_argument("--upload", metavar="MESSAGE", help="upload it with the Kaggle client, with this message")
+    group.add_argument(
+        "--upload", metavar="MESSAGE", help="upload the submission with the Kaggle client and this message"
+    )
     group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="the competition to upload to")
     options = parser.parse_args(argv)
     if not options.data and data_options(options):
         given = ", ".join("--" + name.replace("_", "-") for name in data_options(options))
-        raise UserError(f"{given}: describes --data, which is not given")
+        raise UserError(f"{given} needs --data")
     if options.upload is not None and not options.upload.strip():
         raise UserError("--upload needs a message")
     return options
 
 
-def parse_weights(text):
+def parse_weights(text: str) -> list[float] | Literal["auto"]:
     if text == "auto":
-        return text
+        return "auto"
     try:
         weights = [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor numbers such as 0.5,0.3,0.2") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, and not numbers such as 0.5,0.3,0.2") from None
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise argparse.ArgumentTypeError(f"{text}: weights must be finite and not negative, and one of them above 0")
     return weights
 
 
-def newest_run():
+def newest_run() -> str:
     run = find_run(TEST)
     if run is None:
         raise UserError(f"no complete run with {TEST} below runs/; name runs or CSV files, or run train.py")
@@ -208,26 +213,28 @@ def newest_run():
     return str(run)
 
 
-def plain_form(members, ids):
-    """The form of a submission where no sample says it: that of the first plain submission, else id,label."""
+def plain_form(members: Sequence[Contribution], ids: Sequence[str] | np.ndarray) -> Sample:
+    """The form of a submission without a sample: that of the first plain submission, else id,label."""
     header = next((member.header for member in members if member.header), HEADER)
     return Sample(Path(), header, header[0], list(ids), None)
 
 
-def choose_method(method, members):
+def choose_method(method: str | None, members: Sequence[Contribution]) -> str:
     plain = next((member for member in members if member.predictions is None), None)
     if method == "mean" and plain:
-        raise UserError(f"--method mean needs probabilities, and {plain.file} has labels alone; use --method vote")
+        raise UserError(f"--method mean needs probabilities; {plain.file} has only labels. Use --method vote")
     return method or ("vote" if plain else "mean")
 
 
-def choose_weights(weights, members, method, classes):
-    """The weights as shares, [members]; where they are from: equal, given or auto; and what a search found."""
+def choose_weights(
+    weights: list[float] | Literal["auto"] | None, members: Sequence[Contribution], method: str, classes: list[str]
+) -> tuple[np.ndarray, str, dict[str, Any] | None]:
+    """The weights as shares, [members]; their origin: equal, given or auto; and the result of a search."""
     if weights is None:
         return normalised(np.ones(len(members))), "equal", None
     if weights != "auto":
         if len(weights) != len(members):
-            raise UserError(f"--weights has {len(weights)} values for {len(members)} members; give one for each")
+            raise UserError(f"--weights has {len(weights)} values for {len(members)} members; give one per member")
         return normalised(weights), "given", None
     name, probabilities, labels = read_weighting_rows(members, classes)
     found = search_weights(method, probabilities, labels)
@@ -243,16 +250,19 @@ def choose_weights(weights, members, method, classes):
     return found.weights, "auto" if found.used else "equal", search
 
 
-def measure_costs(members, method, weights, classes):
-    """What leaving each member out costs, where all of them have predictions of the same held-out rows; else None."""
-    costs = [None] * len(members)
-    with contextlib.suppress(UserError):  # the submission itself needs no such rows
+def measure_costs(
+    members: Sequence[Contribution], method: str, weights: np.ndarray, classes: list[str]
+) -> list[dict[str, Any] | None]:
+    """The cost of leaving each member out; None unless all members have predictions of the same held-out rows."""
+    costs: list[dict[str, Any] | None] = [None] * len(members)
+    with contextlib.suppress(UserError):  # the submission does not need such rows
         _, probabilities, labels = read_weighting_rows(members, classes)
         costs = costs_of_leaving_out(method, probabilities, labels, weights)
     return costs
 
 
-def report(record, dataset, train_counts):
+def report(record: dict[str, Any], dataset: Dataset | None, train_counts: dict[str, int] | None) -> None:
+    """Print the members, their agreement, the counts per class and the score."""
     members, rows = record["members"], record["rows"]
     against = f"checked against {dataset.folder}" if dataset else "checked against each other only (no --data)"
     print(f"{len(members)} member{'s' * (len(members) > 1)}, {record['method']}, {record['weights']['from']} weights")
@@ -298,7 +308,8 @@ def report(record, dataset, train_counts):
         )
 
 
-def upload(options):
+def upload(options: argparse.Namespace) -> str:
+    """Upload the submission; returns the client's output. Raises UserError."""
     try:
         return submit(options.output, options.upload, options.competition)
     except UserError as error:

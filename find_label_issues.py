@@ -3,34 +3,39 @@
     python find_label_issues.py --run kaggle-gbert-base-ensemble-5folds
     python find_label_issues.py --predictions a.csv b.csv --data my_data
 
-Takes predictions for rows that the model was not trained on: a run's predictions/oof.csv, or prediction files with
-labels, several seeds or models of the same rows being combined. Writes label_issues.html (open it: keep, relabel or
-exclude each row, then download corrections.csv for train.py --corrections), label_issues.csv, summary.json and two
-pictures.
+Needs predictions for rows outside the model's training: a run's predictions/oof.csv, or prediction files with labels.
+Several files for the same rows (seeds, models) are combined. Writes label_issues.html, label_issues.csv, summary.json
+and two pictures. Open the page to keep, relabel or exclude each row, then download corrections.csv for train.py
+--corrections.
 """
 
 import shlex
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from common.classes import class_numbers
 from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_options, exit_codes, wrap
-from common.data import DATASETS, load_dataset, load_run_dataset
+from common.data import DATASETS, Dataset, load_dataset, load_run_dataset
 from common.files import read_json, write_json
 from common.label_issues.exports import KINDS, write_export
-from common.label_issues.held_out import find_out_of_fold_run, out_of_fold_files, read_held_out, run_of
+from common.label_issues.held_out import HeldOut, find_out_of_fold_run, out_of_fold_files, read_held_out, run_of
 from common.label_issues.labels import (
     ENSEMBLE_WEIGHTS,
     FILTER,
     SCORE,
+    LabelIssues,
+    LabelNoise,
     estimate_noise,
     find_label_issues,
     find_rarest_class,
 )
 from common.label_issues.page import write_review_page
-from common.label_issues.review import ISSUES, build_review, write_review_table
-from common.label_issues.texts import find_text_issues
+from common.label_issues.review import ISSUES, Review, build_review, write_review_table
+from common.label_issues.texts import TextIssues, find_text_issues
 from common.predictions import OOF
 from common.runs import RUNS_FOLDER, check_run
 
@@ -40,10 +45,10 @@ SHOWN_PAIRS = 5
 
 
 @exit_codes
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
 
-    # Labelled rows, and predictions for them by models that have not seen them
+    # Labelled rows, and predictions of models that were not trained on them
     dataset = load_dataset(options.data, **data_options(options)) if options.data else None
     paths, run, folder = find_predictions(options, dataset)
     dataset = dataset or find_dataset(paths, run)
@@ -54,7 +59,7 @@ def main(argv=None):
         flush=True,
     )
 
-    # What cleanlab says
+    # Issues
     given = class_numbers(held_out.rows["label"], dataset.classes)
     labels = find_label_issues(given, held_out.members)
     noise = estimate_noise(given, labels.probabilities, dataset.classes)
@@ -64,7 +69,7 @@ def main(argv=None):
     agreement = float((labels.suggested == given).mean())
     summary = summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts, review)
 
-    # Everything is computed: write; matplotlib is imported here, as it costs a second that errors need not wait for
+    # Everything is computed: write. The import of matplotlib takes a second; errors do not wait for it
     from common.label_issues.plots import draw_joint, draw_quality
     from common.plots import save_figure
 
@@ -83,7 +88,7 @@ def main(argv=None):
     return 0
 
 
-def parse_options(argv):
+def parse_options(argv: Sequence[str] | None) -> Namespace:
     parser = Parser(__doc__)
 
     group = parser.add_argument_group("predictions (default: the newest complete run with predictions/oof.csv)")
@@ -99,25 +104,25 @@ def parse_options(argv):
     group.add_argument(
         "--model",
         metavar="NAME_OR_FOLDER",
-        help="take the newest run of this encoder (and --data); without one, cross-validate it (default: gbert-base)",
+        help="use the newest run of this encoder (and --data); if there is none, cross-validate (default: gbert-base)",
     )
 
-    add_data_options(parser, default=None).description = "default: the dataset, and its columns, of the run"
+    add_data_options(parser, default=None).description = "default: the dataset of the run, with its columns"
 
     group = parser.add_argument_group("output")
     group.add_argument(
         "--output", metavar="DIR", help="folder (default: label_issues in the run, or here for --predictions)"
     )
-    group.add_argument("--export", choices=KINDS, help="also write the list for this annotation tool")
+    group.add_argument("--export", choices=KINDS, help="also export the list for this annotation tool")
     options = parser.parse_args(argv)
     if data_options(options) and not options.data:
         given = ", ".join("--" + name.replace("_", "-") for name in data_options(options))
-        raise UserError(f"{given}: options that go with --data, which is not given")
+        raise UserError(f"{given} needs --data")
     return options
 
 
-def find_predictions(options, dataset):
-    """The prediction files that the options mean, the run that they lie in or None, and the folder to write to."""
+def find_predictions(options: Namespace, dataset: Dataset | None) -> tuple[list[Path], Path | None, Path]:
+    """The prediction files of the options, their run or None, and the output folder."""
     if options.predictions:
         missing = next((path for path in options.predictions if not Path(path).is_file()), None)
         if missing:
@@ -130,20 +135,20 @@ def find_predictions(options, dataset):
         run = find_out_of_fold_run(dataset, options.model) or make_out_of_fold_run(options)
     if not (run / OOF).exists():
         raise UserError(
-            f"run {run} has no {OOF}: predictions for rows that its model was trained on cannot show wrong "
-            "labels; make out-of-fold predictions with: python train_ensemble.py --folds 5 ..."
+            f"run {run} has no {OOF}; predictions for training rows cannot show wrong labels. "
+            "Make out-of-fold predictions with: python train_ensemble.py --folds 5 ..."
         )
     print(f"run {run}{'' if options.run else ' (the newest with out-of-fold predictions)'}")
     return out_of_fold_files(run), run, Path(options.output or run / "label_issues")
 
 
-def make_out_of_fold_run(options):
-    """Train on folds, so that every row is predicted by a model that has not seen it; returns the run's folder."""
+def make_out_of_fold_run(options: Namespace) -> Path:
+    """Cross-validate: each row gets a prediction from a model that was not trained on it. Returns the run's folder."""
     import train_ensemble
 
     data, model = options.data or "gnad10", options.model or "gbert-base"
     name = f"{Path(data).stem.replace(':', '-')}-{Path(model).name}-{FOLDS}folds"
-    print(f"no run of {model} on {data} has out-of-fold predictions: {FOLDS}-fold cross-validation makes them")
+    print(f"no run of {model} on {data} has out-of-fold predictions; starting a {FOLDS}-fold cross-validation")
     print(f"run {RUNS_FOLDER / name}")
     given = [(f"--{name.replace('_', '-')}", value) for name, value in data_options(options).items()]
     code = train_ensemble.main.__wrapped__(
@@ -157,19 +162,19 @@ def make_out_of_fold_run(options):
         ]
     )
     if code:
-        raise UserError("the cross-validation did not finish; the same command goes on with it")
+        raise UserError("the cross-validation did not finish; the same command resumes it")
     return RUNS_FOLDER / name
 
 
-def find_dataset(paths, run):
-    """The run's dataset."""
+def find_dataset(paths: list[Path], run: Path | None) -> Dataset:
+    """The run's dataset. Raises UserError without a run."""
     if run is None:
-        raise UserError(f"{paths[0]} lies in no run; name the dataset that it belongs to with --data")
+        raise UserError(f"{paths[0]} is not in a run folder; give its dataset with --data")
     return load_run_dataset(run)
 
 
-def training_command(options, run, dataset):
-    """The command that trains with the corrections: the run's encoder and dataset, and how that is read."""
+def training_command(options: Namespace, run: Path | None, dataset: Dataset) -> str:
+    """The command that trains with the corrections: the run's encoder, dataset and data options."""
     config = read_json(run / "config.json") if run else {}
     data = {} if options.data else config.get("data", {})
     reading = {name: data[name] for name in ("text_column", "label_column", "id_column") if name in data}
@@ -183,7 +188,17 @@ def training_command(options, run, dataset):
     return shlex.join([*command, "--corrections", "corrections.csv"])
 
 
-def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts, review):
+def summarise(
+    paths: list[Path],
+    dataset: Dataset,
+    held_out: HeldOut,
+    agreement: float,
+    labels: LabelIssues,
+    noise: LabelNoise,
+    rarest: str | None,
+    texts: TextIssues,
+    review: Review,
+) -> dict[str, Any]:
     """All findings as one JSON object."""
     kinds = [kind for issue in review.table["issue"] for kind in issue.split()]
     flagged = held_out.rows["label"][labels.is_issue].value_counts()
@@ -194,7 +209,7 @@ def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts,
         "dataset": {"name": dataset.name, "file": held_out.file, "fingerprint": dataset.fingerprint},
         "rows": len(held_out.rows),
         "classes": dataset.classes,
-        "agreement": agreement,  # share of the labels that the model predicts: the better it is, the better the list
+        "agreement": agreement,  # share of the labels that the model predicts; a better model makes a better list
         "method": {
             "cleanlab": version("cleanlab"),
             "filter": FILTER,
@@ -222,8 +237,8 @@ def summarise(paths, dataset, held_out, agreement, labels, noise, rarest, texts,
     }
 
 
-def report(summary, train_file):
-    """Print the classes with most label issues, the overlapping classes and the count of each kind of issue."""
+def report(summary: dict[str, Any], train_file: str) -> None:
+    """Print the classes with most label issues, the overlapping classes and the number of issues of each kind."""
     worst = sorted(summary["per_class"], key=lambda row: -row["label_issues"])
     print(f"\n{'class':<28}{'rows':>8}{'label issues':>14}{'wrong, estimated':>18}")
     for row in worst[:SHOWN_CLASSES]:
@@ -242,7 +257,7 @@ def report(summary, train_file):
     if summary["class_imbalance"]:
         print(f"class {summary['class_imbalance']['rarest_class']!r} is under-represented")
     if summary["dataset"]["file"] != train_file:
-        print(f"these are rows of {summary['dataset']['file']}: corrections in training apply to {train_file} alone")
+        print(f"these are rows of {summary['dataset']['file']}; train.py applies corrections only to {train_file}")
 
 
 if __name__ == "__main__":

@@ -139,9 +139,9 @@ def test_an_unreachable_hub_is_one_line_that_says_what_to_do(gnad10, monkeypatch
 
 def test_another_version_of_the_data_is_refused(gnad10, tmp_path, monkeypatch, capsys):
     short = make_original(gnad10, tmp_path / "short", lambda rows: rows[1:])
-    assert "train has 9244 rows where 10kGNAD has 9245" in fails(capsys, gnad10, "--from-folder", short)
+    assert "expected 9245 train rows, found 9244" in fails(capsys, gnad10, "--from-folder", short)
     other = make_original(gnad10, tmp_path / "other", lambda rows: [("Wetter", "Regen"), *rows[1:]])
-    assert "train has 1509 rows of 'Web' where 10kGNAD has 1510" in fails(capsys, gnad10, "--from-folder", other)
+    assert "expected 1510 train rows of 'Web', found 1509" in fails(capsys, gnad10, "--from-folder", other)
     assert "cannot read" in fails(capsys, gnad10, "--from-folder", tmp_path / "none")
     (other / "test.csv").write_text("Web;ein Text;und noch etwas\n")
     assert "row 1: expected 2 fields, found 3" in fails(capsys, gnad10, "--from-folder", other)
@@ -172,7 +172,7 @@ def test_existing_files_are_replaced_only_when_asked(kaggle, tmp_path, capsys):
     kaggle.FOLDER.mkdir()
     (kaggle.FOLDER / "sample_submission.csv").write_text("mine\n")
     archive = make_zip(tmp_path / "c.zip", {"train.csv": TRAIN, "test.csv": TEST})
-    assert "sample_submission.csv is there already; --overwrite" in fails(capsys, kaggle, "--zip", archive)
+    assert "sample_submission.csv exists already; --overwrite" in fails(capsys, kaggle, "--zip", archive)
     assert kaggle.main(["--zip", str(archive), "--overwrite"]) == 0
     assert set(contents(kaggle.FOLDER)) == {"train.csv", "test.csv"}  # no sample of another download stays behind
 

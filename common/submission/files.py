@@ -84,7 +84,7 @@ def check_output(output: Path, inputs: Iterable[Path]) -> None:
 
 
 def submission_rows(
-    sample: Sample, ids: Sequence[str], labels: Sequence[str], classes: list[str], probabilities: np.ndarray
+    sample: Sample, ids: Iterable[str], labels: Iterable[str], classes: list[str], probabilities: np.ndarray
 ) -> list[list[str]]:
     """The rows of a submission in the sample's form: labels, or probabilities if the sample has a column per class.
 

@@ -3,17 +3,18 @@
     python data/gnad10/prepare.py
     python data/gnad10/prepare.py --from-folder ~/10kGNAD
 
-Ten Thousand German News Articles in the official split, 9,245 training and 1,028 test rows; rows per class are checked
-before anything is written.
+Ten Thousand German News Articles in the official split: 9,245 training and 1,028 test rows. The rows per class are
+checked before anything is written.
 """
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a script's own folder is all that python adds
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # python itself adds only the script's folder
 
-from argparse import BooleanOptionalAction
+from argparse import BooleanOptionalAction, Namespace
 
 from common.cli import Parser, UserError, exit_codes
 from common.files import whole_file
@@ -22,8 +23,8 @@ from common.reading.tables import csv_writer, read_headerless
 
 FOLDER = Path(__file__).resolve().parent
 HUB_ID = "community-datasets/gnad10"
-# Not pinned: the one commit that could be found cited (0798affe, in MTEB) held a loading script, which datasets no
-# longer runs. The counts below stand in: another version of the data would be refused.
+# Not pinned: the only cited commit (0798affe, in MTEB) has a loading script, which datasets no longer runs. The counts
+# below replace the pin: they refuse another version of the data.
 REVISION = None
 # Rows per class, (train, test), from the table in https://github.com/tblock/10kGNAD/blob/master/README.md
 ROWS = {
@@ -38,13 +39,14 @@ ROWS = {
     "Kultur": (485, 54),
 }
 SPLITS = ("train", "test")
+Rows = dict[str, list[tuple[str, str]]]  # split -> (label, text) of each row
 
 
 @exit_codes
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
     if (FOLDER / "train.csv").exists() and not options.overwrite:
-        raise UserError(f"{FOLDER / 'train.csv'} is there already; --overwrite makes it anew")
+        raise UserError(f"{FOLDER / 'train.csv'} exists already; --overwrite replaces it")
     if options.from_folder:
         write_dataset(FOLDER, read_original(options.from_folder), source=options.from_folder)
     else:
@@ -52,7 +54,7 @@ def main(argv=None):
     return 0
 
 
-def parse_options(argv):
+def parse_options(argv: Sequence[str] | None) -> Namespace:
     parser = Parser(__doc__)
     group = parser.add_argument_group("source and output")
     group.add_argument(
@@ -61,12 +63,12 @@ def parse_options(argv):
         metavar="FOLDER",
         help="folder with the original train.csv and test.csv (github.com/tblock/10kGNAD); default: fetch from the hub",
     )
-    group.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files of an earlier call")
+    group.add_argument("--overwrite", action=BooleanOptionalAction, help="replace existing files")
     return parser.parse_args(argv)
 
 
-def fetch(folder):
-    """Fetch the dataset from the hub into `folder`. Raises UserError, with what to do, where that fails."""
+def fetch(folder: Path) -> None:
+    """Fetch the dataset from the hub into `folder`. Raises UserError with the way out if that fails."""
     print(f"fetching {HUB_ID} from the hub (27 MB, licence CC BY-NC-SA 4.0) ...", flush=True)
     try:
         hub = fetch_from_hub(HUB_ID, revision=REVISION)
@@ -85,8 +87,8 @@ def fetch(folder):
     write_dataset(folder, rows, source=HUB_ID)
 
 
-def read_original(folder):
-    """Read the original files: no header, `;`, quoted with `'`, label before text. Returns {split: [(label, text)]}."""
+def read_original(folder: Path) -> Rows:
+    """Read the original files: no header, `;`, quoted with `'`, label before text."""
     rows = {}
     for split in SPLITS:
         table = read_headerless(folder / f"{split}.csv", ["label", "text"], delimiter=";", quotechar="'")
@@ -94,17 +96,17 @@ def read_original(folder):
     return rows
 
 
-def write_dataset(folder, rows, source):
-    """Check the rows per class, then write test.csv and train.csv, the latter last: it marks the dataset as there."""
+def write_dataset(folder: Path, rows: Rows, source: str | Path) -> None:
+    """Check the rows per class, then write test.csv and train.csv. train.csv comes last: it completes the dataset."""
     for position, split in enumerate(SPLITS):
         expected = {name: counts[position] for name, counts in ROWS.items()}
         found = Counter(label for label, _ in rows[split])
         if len(rows[split]) != sum(expected.values()):
-            raise UserError(f"{source}: {split} has {len(rows[split])} rows where 10kGNAD has {sum(expected.values())}")
+            raise UserError(f"{source}: expected {sum(expected.values())} {split} rows, found {len(rows[split])}")
         for name in sorted(expected.keys() | found.keys()):
             right = expected.get(name, 0)
             if found[name] != right:
-                raise UserError(f"{source}: {split} has {found[name]} rows of {name!r} where 10kGNAD has {right}")
+                raise UserError(f"{source}: expected {right} {split} rows of {name!r}, found {found[name]}")
     for split in reversed(SPLITS):
         with (
             whole_file(folder / f"{split}.csv") as temporary,
@@ -112,7 +114,7 @@ def write_dataset(folder, rows, source):
         ):
             writer = csv_writer(file)
             writer.writerow(["id", "text", "label"])
-            # the split in the id: predictions for one cannot be taken for the other's
+            # the id names the split, so predictions of the two cannot be confused
             writer.writerows((f"{split}-{n}", text, label) for n, (label, text) in enumerate(rows[split], 1))
     print(f"wrote {folder}: {', '.join(f'{len(rows[split])} {split} rows' for split in SPLITS)}, {len(ROWS)} classes")
 

@@ -1,10 +1,10 @@
-"""Fill data/kaggle with the competition's files, by the Kaggle client or a zip.
+"""Fill data/kaggle with the competition's files, from the Kaggle client or a zip.
 
     python data/kaggle/prepare.py
     python data/kaggle/prepare.py --zip competition.zip  # saved in the browser
 
-The client needs a Kaggle token, and an account that has joined the competition. The files are checked before they
-are moved in place; what is there already is kept, unless --overwrite.
+The client needs a Kaggle token of an account that has joined the competition. The files are checked first. Existing
+files are replaced only with --overwrite.
 """
 
 import shutil
@@ -13,30 +13,31 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a script's own folder is all that python adds
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # python itself adds only the script's folder
 
-from argparse import BooleanOptionalAction
+from argparse import BooleanOptionalAction, Namespace
 
 from common.cli import Parser, UserError, add_label_columns, exit_codes
-from common.data import load_dataset
+from common.data import Dataset, load_dataset
 from common.files import whole_file
 from common.submission.kaggle import COMPETITION, download
 
 FOLDER = Path(__file__).resolve().parent
 REQUIRED = ("test.csv", "train.csv")
-NAMES = ("sample_submission.csv", *REQUIRED)  # train.csv is moved last: it marks the dataset as there
+NAMES = ("sample_submission.csv", *REQUIRED)  # train.csv comes last: it completes the dataset
 SIZE_LIMIT = 500 * 10**6  # bytes, unpacked, all files together
 CHUNK = 2**20
 
 
 @exit_codes
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
     there = [FOLDER / name for name in NAMES if (FOLDER / name).exists()]
     if there and not options.overwrite:
-        raise UserError(f"{there[0]} is there already; --overwrite replaces it")
+        raise UserError(f"{there[0]} exists already; --overwrite replaces it")
     with tempfile.TemporaryDirectory() as temporary:
         zip_file = options.zip or download(temporary, options.competition)
         unpacked = Path(temporary) / "unpacked"
@@ -48,24 +49,28 @@ def main(argv=None):
     return 0
 
 
-def parse_options(argv):
+def parse_options(argv: Sequence[str] | None) -> Namespace:
     parser = Parser(__doc__)
     group = parser.add_argument_group("source")
-    group.add_argument("--zip", type=Path, metavar="FILE", help="the competition's zip; default: ask the Kaggle client")
-    group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="what the Kaggle client downloads")
-    group = parser.add_argument_group("columns, should the competition's differ (give them to the other scripts too)")
+    group.add_argument(
+        "--zip", type=Path, metavar="FILE", help="the competition's zip; default: download it with the Kaggle client"
+    )
+    group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="competition to download")
+    group = parser.add_argument_group(
+        "columns, if the competition has other names (give them to the other scripts too)"
+    )
     group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
     add_label_columns(group)
     group = parser.add_argument_group("output")
-    group.add_argument("--overwrite", action=BooleanOptionalAction, help="replace the files that are there")
+    group.add_argument("--overwrite", action=BooleanOptionalAction, help="replace existing files")
     return parser.parse_args(argv)
 
 
-def extract(zip_file, folder):
-    """Unpack the competition's files, and no others, into the new `folder`.
+def extract(zip_file: Path, folder: Path) -> None:
+    """Unpack only the competition's files into the new `folder`.
 
-    Raises UserError where the file is no zip, damaged or locked, has a member that lies outside of it or is a link,
-    lacks a file or has it twice, or is larger unpacked than SIZE_LIMIT, whatever size it declares.
+    Raises UserError if the file is not a zip, is damaged or has a password, if a member points outside or is a link, if
+    a file is missing or there twice, or if the unpacked bytes (not the declared size) exceed SIZE_LIMIT.
     """
     folder.mkdir()
     written = 0
@@ -85,13 +90,13 @@ def extract(zip_file, folder):
         raise UserError(f"cannot read {zip_file}: {error.strerror or error}") from error
 
 
-def choose_members(archive, zip_file):
-    """The archive's members to unpack, {file name: member}. One hostile member, wanted or not, refuses the whole."""
+def choose_members(archive: zipfile.ZipFile, zip_file: Path) -> dict[str, zipfile.ZipInfo]:
+    """The archive's members to unpack: {file name: member}. Raises UserError for any hostile member."""
     chosen = {}
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in str(path):
-            raise UserError(f"{zip_file}: member {member.filename!r} points outside of the folder; refused")
+            raise UserError(f"{zip_file}: member {member.filename!r} points outside the folder; refused")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise UserError(f"{zip_file}: member {member.filename!r} is a link; refused")
         if path.name in NAMES and not member.is_dir():
@@ -105,17 +110,16 @@ def choose_members(archive, zip_file):
     return chosen
 
 
-def check(unpacked, zip_file, options):
-    """The unpacked files as a checked dataset; errors name the zip, as the folder is gone when they are read."""
+def check(unpacked: Path, zip_file: Path, options: Namespace) -> Dataset:
+    """The unpacked files as a checked dataset. Errors name the zip, not the temporary folder."""
     try:
-        dataset = load_dataset(unpacked, options.text_column, options.label_column, options.id_column)
+        return load_dataset(unpacked, options.text_column, options.label_column, options.id_column)
     except UserError as error:
         raise UserError(f"{zip_file}: {str(error).replace(f'{unpacked}/', '')}") from error
-    return dataset
 
 
-def move(unpacked, folder):
-    """Move the files in place, each whole; a file of an earlier download that the new one lacks goes."""
+def move(unpacked: Path, folder: Path) -> None:
+    """Move the files in place, each completely. Delete files of an earlier download that the new one lacks."""
     for name in NAMES:
         if (unpacked / name).exists():
             with whole_file(folder / name) as temporary:

@@ -31,7 +31,7 @@ def test_without_a_run_it_cross_validates_and_keeps_the_run(small_data, in_tmp, 
     oof = read_predictions(run / "predictions/oof.csv")
     assert len(oof.ids) == 45 and sorted(set(oof.folds)) == [0, 1, 2, 3, 4]
     assert (run / "label_issues/label_issues.html").exists()
-    assert "5-fold cross-validation makes them" in capsys.readouterr().out
+    assert "starting a 5-fold cross-validation" in capsys.readouterr().out
     assert find_label_issues.main([]) == 0  # now there is a run
     assert f"run {run} (the newest with out-of-fold predictions)" in capsys.readouterr().out
 

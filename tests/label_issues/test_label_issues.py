@@ -234,7 +234,7 @@ def test_in_sample_predictions_are_refused(folder, capsys):
     table = rows()
     run = write_run(folder / "runs" / "plain", write_dataset(folder / "data", table))
     held_out = write_oof(run / "predictions" / "valid.csv", table[40:])
-    assert "its model was trained on cannot show wrong labels" in refuse(capsys, "--run", "plain")
+    assert "predictions for training rows cannot show wrong labels" in refuse(capsys, "--run", "plain")
     path = write_oof(run / "predictions" / "train.csv", table[:40])
     assert "that runs/plain was trained on" in refuse(capsys, "--predictions", path.relative_to(folder))
     path = write_oof(run / "predictions" / "all.csv", table)
@@ -251,7 +251,7 @@ def test_bad_input_is_refused(folder, capsys):
     assert "gnad10 cannot be fetched" in refuse(capsys)  # no run has out-of-fold predictions: it would make them
     assert "no run 'nowhere'" in refuse(capsys, "--run", "nowhere")
     assert "no prediction file no.csv" in refuse(capsys, "--predictions", "no.csv", "--data", data)
-    assert "good.csv lies in no run; name the dataset" in refuse(capsys, "--predictions", good)
+    assert "good.csv is not in a run folder; give its dataset" in refuse(capsys, "--predictions", good)
     assert "go with --data" in refuse(capsys, "--predictions", good, "--text-column", "body")
     assert "not allowed with" in refuse(capsys, "--predictions", good, "--run", "x")
     assert "invalid choice: 'excel'" in refuse(capsys, "--predictions", good, "--data", data, "--export", "excel")

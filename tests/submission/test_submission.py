@@ -462,7 +462,7 @@ def test_bad_members_are_refused(capsys, text, message):
 
 def test_bad_calls_are_refused(capsys):
     good, plain = make_predictions("good.csv", FIRST), make_submission("plain.csv", TRUTH)
-    assert "plain.csv has labels alone" in fails(capsys, good, plain, "--method", "mean")
+    assert "plain.csv has only labels" in fails(capsys, good, plain, "--method", "mean")
     for weights in ("1", "1,2,3"):
         assert "for 2 members" in fails(capsys, good, plain, "--weights", weights)
     for weights in ("0,0", "1,-1", "nan,1", "inf,1", "a,b", "1,,2", ""):
