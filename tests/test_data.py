@@ -181,7 +181,7 @@ def test_what_is_no_dataset_is_refused(folder, monkeypatch):
     monkeypatch.setattr(data, "DATA_FOLDER", folder / "data")
     assert refusal("kaggle").endswith("is missing; get it with: python data/kaggle/prepare.py")
     Path("kaggle").mkdir()  # a short name is that dataset, whatever the working directory has
-    assert "fill it with" in refusal("kaggle")
+    assert "get it with" in refusal("kaggle")
 
 
 def test_labels_without_texts(folder):

@@ -56,7 +56,7 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
         raise UserError(f"{path} has only one class, {predictions.classes[0]!r}; expected two or more")
     for row_id, label in zip(predictions.ids, predictions.given, strict=True):
         if label not in predictions.classes:
-            raise UserError(f"{options.labels or path}, id {row_id!r}: {path} has no column prob_{label}")
+            raise UserError(f"{options.labels or path}, id {row_id!r}: label {label!r} has no prob_ column in {path}")
     return path, predictions, Path(options.output) if options.output else folder
 
 

@@ -1,7 +1,7 @@
 """Submission files: read and write them, check their rows and their class counts."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fill data/kaggle with the competition's files, from the Kaggle client or a zip.
+"""Fill data/kaggle from the Kaggle client or from the competition's zip.
 
     python data/kaggle/prepare.py
     python data/kaggle/prepare.py --zip competition.zip  # saved in the browser
@@ -56,9 +56,7 @@ def parse_options(argv: Sequence[str] | None) -> Namespace:
         "--zip", type=Path, metavar="FILE", help="the competition's zip; default: download it with the Kaggle client"
     )
     group.add_argument("--competition", default=COMPETITION, metavar="NAME", help="competition to download")
-    group = parser.add_argument_group(
-        "columns, if the competition has other names (give them to the other scripts too)"
-    )
+    group = parser.add_argument_group("columns with other names (give them to the other scripts, too)")
     group.add_argument("--text-column", default="text", metavar="NAME", help="column with the text")
     add_label_columns(group)
     group = parser.add_argument_group("output")

@@ -225,7 +225,7 @@ def test_validation_rows_are_told_from_training_rows_by_their_labels(folder, cap
     numbers = [str(number) for number in range(1, 31)]
     path = write_oof(run / "predictions" / "valid.csv", valid, ids=numbers)
     assert find_label_issues.main(["--predictions", str(path), "--output", "out"]) == 0
-    assert "rows of valid.csv: corrections in training apply to train.csv alone" in capsys.readouterr().out
+    assert "rows of valid.csv; train.py applies corrections only to train.csv" in capsys.readouterr().out
     found = {row["id"]: row["text"] for row in read_csv("out/label_issues.csv")}
     assert found["1"] == valid[0][1] and found["2"] == valid[1][1]
 
@@ -236,7 +236,7 @@ def test_in_sample_predictions_are_refused(folder, capsys):
     held_out = write_oof(run / "predictions" / "valid.csv", table[40:])
     assert "predictions for training rows cannot show wrong labels" in refuse(capsys, "--run", "plain")
     path = write_oof(run / "predictions" / "train.csv", table[:40])
-    assert "that runs/plain was trained on" in refuse(capsys, "--predictions", path.relative_to(folder))
+    assert "for the training rows of runs/plain" in refuse(capsys, "--predictions", path.relative_to(folder))
     path = write_oof(run / "predictions" / "all.csv", table)
     assert "was trained on id 'r00'" in refuse(capsys, "--predictions", path)
     path = write_oof(run / "predictions" / "last.csv", table[45:])
@@ -252,7 +252,7 @@ def test_bad_input_is_refused(folder, capsys):
     assert "no run 'nowhere'" in refuse(capsys, "--run", "nowhere")
     assert "no prediction file no.csv" in refuse(capsys, "--predictions", "no.csv", "--data", data)
     assert "good.csv is not in a run folder; give its dataset" in refuse(capsys, "--predictions", good)
-    assert "go with --data" in refuse(capsys, "--predictions", good, "--text-column", "body")
+    assert "--text-column needs --data" in refuse(capsys, "--predictions", good, "--text-column", "body")
     assert "not allowed with" in refuse(capsys, "--predictions", good, "--run", "x")
     assert "invalid choice: 'excel'" in refuse(capsys, "--predictions", good, "--data", data, "--export", "excel")
 
@@ -488,7 +488,7 @@ def test_corrections_are_applied(tmp_path):
         ([["9", "A", "", "keep"]], "row 1: id '9' is not among the training rows"),
         ([["1", "A", "", "keep"], ["2", "A", "", "keep"]], "row 2: id '2' has the label 'B' now, not 'A'"),
         ([["1", "A", "C", "relabel"]], "row 1: new_label 'C' is not a class; the classes are A, B"),
-        ([["1", "A", "", "relabel"]], "row 1: new_label '' is no class"),
+        ([["1", "A", "", "relabel"]], "row 1: new_label '' is not a class"),
         ([["1", "A", "B", "exclude"]], "row 1: exclude contradicts new_label 'B'"),
         ([["1", "A", "B", "keep"]], "row 1: keep contradicts new_label 'B'"),
         ([["1", "A", "", "excluded"]], "row 1: action 'excluded'; expected keep, relabel, exclude"),

@@ -487,7 +487,7 @@ def test_an_incomplete_run_and_runs_for_other_test_rows_are_refused(capsys):
     assert "different test rows" in fails(capsys, run, other)
     assert main([run, other, "--data", "data"]) == 0
     (Path(other) / "results.json").unlink()
-    assert "not complete yet" in fails(capsys, other)
+    assert "is not complete" in fails(capsys, other)
     (Path(run) / "config.json").write_text("{}")
     assert "names no dataset" in fails(capsys, run)
     gone = make_run("runs/gone", FIRST, data="gone")
