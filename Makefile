@@ -45,6 +45,7 @@ test-oldest:
 lint: setup-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 runs: setup
 	@$(PY) -m common.overview $(if $(DATA),--data $(DATA))
@@ -58,4 +59,4 @@ images: setup
 	$(PY) -m images.make
 
 clean:
-	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .mypy_cache .hypothesis
