@@ -25,7 +25,7 @@ QUICK += ["distilbert", "deberta-v2", "modernbert", "eurobert", "mpnet", "xlnet"
 NOT_SMALL = {"axk1", "cohere_compass_text", "gemma3", "layoutlmv2", "modernvbert", "perceiver", "qwen3_5", "t5gemma"}
 NOT_SMALL |= {"t5gemma2", "ultravbert", "zamba", "zamba2"}
 REFUSED = {
-    "qwen2": "gives other tokens than transformers makes of it",  # a WordPiece tokenizer, which it has not
+    "qwen2": "gives other tokens than transformers",  # a WordPiece tokenizer, which it has not
     "reformer": "cannot classify texts in fp32: If training, sequence length",
     "xmod": "cannot classify texts in fp32: Input language unknown",
 }
