@@ -1,14 +1,14 @@
-"""Classify new texts with what was trained.
+"""Classify new texts with trained models.
 
     python predict.py demo new.csv                             # writes predictions.csv
-    python predict.py demo new.csv --target-accuracy 0.95      # leaves unsure rows undecided
+    python predict.py demo new.csv --target-accuracy 0.95      # leaves uncertain rows undecided
     python predict.py run-a run-b new.csv --probabilities --output both.csv
     echo "Der Zug fährt nicht." | python predict.py demo -     # a text on each line
     torchrun --nproc-per-node 4 predict.py large million.csv   # several GPUs
 
-The models of a run, of an ensemble (all its members) or of several runs are averaged; each argument weighs the same.
-Texts are read as in training: for a run's own test rows the probabilities are those of its predictions/test.csv.
-Interrupted, the same command goes on. One model at a time is in memory, and a part of a large CSV file.
+The probabilities of all models of the runs (all members of an ensemble) are averaged; each argument has the same
+weight. Texts are read as in training, so a run's own test rows get the probabilities of its predictions/test.csv. After
+an interruption the same command continues. Only one model and part of a large CSV file are in memory at a time.
 """
 
 import functools
@@ -16,32 +16,39 @@ import shlex
 import sys
 import tempfile
 import time
-from argparse import BooleanOptionalAction
+from argparse import BooleanOptionalAction, Namespace
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.cli import Parser, UserError, exit_codes, number, wrap
-from common.predicting.members import find_members
+from common.predicting.members import Member, find_members
 from common.predicting.output import Choice, write_output
 from common.predicting.parts import open_parts, plan_of
 from common.predicting.sureness import choose_threshold, read_sureness
-from common.predicting.texts import find_input, read_lines, read_texts
-from common.predicting.work import predict_members
+from common.predicting.texts import Texts, find_input, read_lines, read_texts
+from common.predicting.work import Predictor, predict_members
+from common.saved.settings import Settings
 from common.tfidf.model import FILE as TFIDF_FILE
 from common.tfidf.model import load_model as load_tfidf
 from common.tfidf.model import predict_probabilities
 
+if TYPE_CHECKING:
+    from common.training.compute.devices import Device
+
 SHOWN_CLASSES = 12
 
 
-def parse_arguments(argv):
-    """Read the command line; raises UserError for values that cannot be."""
+def parse_arguments(argv: list[str] | None) -> Namespace:
+    """Read the command line. Raises UserError for invalid values."""
     parser = Parser(__doc__, "RUN ... INPUT [options]")
     parser.add_argument(
         "arguments",
         nargs="+",
         metavar="RUN ... INPUT",
-        help="runs (a name below runs/, or a folder) or model folders; then the new texts: a file, - for lines on "
-        "standard input, or a dataset's folder, whose test.csv is meant",
+        help="runs (a name in runs/, or a folder) or model folders; then the new texts: a file, - for lines on "
+        "standard input, or a dataset's folder for its test.csv",
     )
     group = parser.add_argument_group("input")
     group.add_argument(
@@ -56,35 +63,35 @@ def parse_arguments(argv):
         "--output",
         type=Path,
         metavar="CSV",
-        help="an earlier file is replaced (default: predictions.csv; for standard input, standard output)",
+        help="output file; replaces an existing file (default: predictions.csv; for standard input, standard output)",
     )
-    group.add_argument("--probabilities", action=BooleanOptionalAction, default=False, help="a column for each class")
+    group.add_argument("--probabilities", action=BooleanOptionalAction, default=False, help="add a column per class")
     group.add_argument("--copy", action=BooleanOptionalAction, default=True, help="copy the input's other columns")
     undecided = group.add_mutually_exclusive_group()
     undecided.add_argument(
         "--min-probability",
         type=number(float, 0, 1),
         metavar="P",
-        help="leave the label of less sure rows empty; the probability is at the temperature that fits held-out rows",
+        help="leave the label empty if the probability, calibrated on held-out rows, is lower",
     )
     undecided.add_argument(
         "--target-accuracy",
         type=number(float, 0, 1, low_open=True),
         metavar="A",
-        help="choose the lowest --min-probability with which held-out rows reach this accuracy",
+        help="choose the lowest --min-probability that reaches this accuracy on held-out rows",
     )
     group = parser.add_argument_group("machine")
-    group.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where to compute")
+    group.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
     group.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="auto: as the scripts that train predict, fp32 on CPUs; bf16 is faster on CPUs that have it natively, "
-        "and a label in some hundreds differs",
+        help="auto: as in training, with fp32 on CPUs; bf16 is faster on CPUs with native support, but changes about "
+        "one label in some hundred",
     )
     options = parser.parse_intermixed_args(argv)
     if len(options.arguments) < 2:
-        raise UserError("expected one or more runs and then the new texts: python predict.py RUN new.csv")
+        raise UserError("expected one or more runs, then the new texts: python predict.py RUN new.csv")
     *options.runs, options.input = options.arguments
     if options.input != "-":
         options.output = options.output or Path("predictions.csv")
@@ -92,17 +99,17 @@ def parse_arguments(argv):
 
 
 @exit_codes
-def main(argv=None):
-    """Predict all rows, write the file; returns the exit code."""
+def main(argv: list[str] | None = None) -> int:
+    """Predict all rows and write the file; returns the exit code."""
     options = parse_arguments(argv)
 
-    # Which models, how sure they are, and the rows, read to their end: what is wrong shows before hours of work
+    # Models, threshold and input. The whole input is checked before hours of prediction
     members, runs = find_members(options.runs)
     sureness = read_sureness(members, runs, len(options.runs))
     threshold, promise = choose_threshold(sureness, options.min_probability, options.target_accuracy)
     texts = open_texts(options, members[0].settings)
 
-    # Imported late: torch takes seconds, which --help and a mistyped name should not.
+    # Imported here because torch takes seconds; --help and errors in options do not need it
     from common.training.compute.devices import close_device, open_device
     from common.training.compute.processes import gather
     from common.training.progress import progress_bar
@@ -110,12 +117,12 @@ def main(argv=None):
     device = open_device(options.device, options.precision)
     device = device.predicting() if options.precision == "auto" else device
     if options.input == "-" and device.processes > 1:
-        raise UserError("several processes cannot share standard input; write the texts into a file")
+        raise UserError("several processes cannot share standard input; write the texts to a file")
     say = functools.partial(print, file=sys.stdout if options.output else sys.stderr)
     if device.main:
         say(describe_work(members, texts, device))
 
-    # Every chunk of rows by every model, one model in memory at a time; finished parts wait beside the output
+    # Predict every chunk of rows with every model, one model in memory at a time; finished parts are kept
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(f"{options.output}.parts") if options.output else Path(temporary)
         plan = plan_of(members, texts, {"precision": device.precision, "encoding": options.encoding})
@@ -131,14 +138,14 @@ def main(argv=None):
         if not device.main:
             return 0
 
-        # One file, whole or not there
+        # Write the file atomically
         classes = members[0].settings.classes
         choice = Choice(classes, threshold, sureness.temperature, options.probabilities, options.copy)
         means = (parts.mean(chunk, members) for chunk in range(texts.chunk_count))
         counts = write_output(options.output, texts, means, choice)
         parts.remove()
 
-    for line in report_lines(texts, counts, classes, promise):
+    for line in report_lines(texts, counts, promise):
         say(line)
     if predicted:
         say(f"speed  {predicted / seconds:,.1f} texts/s a model, {seconds:.0f} s")
@@ -149,8 +156,8 @@ def main(argv=None):
     return 0
 
 
-def load_predictor(folder, settings, device):
-    """A function from texts to probabilities, by the model in a folder: an encoder, or `tfidf`."""
+def load_predictor(folder: Path, settings: Settings, device: "Device") -> Predictor:
+    """Load the model in a folder, an encoder or `tfidf`, as a function from texts to probabilities."""
     if (folder / TFIDF_FILE).exists():
         return functools.partial(predict_probabilities, load_tfidf(folder))
     from common.training.saved import load_encoder  # late: torch takes seconds
@@ -158,8 +165,8 @@ def load_predictor(folder, settings, device):
     return load_encoder(folder, settings, device)
 
 
-def open_texts(options, settings):
-    """The input, with the columns of training unless others are named."""
+def open_texts(options: Namespace, settings: Settings) -> Texts:
+    """Open the input. Its columns have the same names as in training unless options give others."""
     if options.input == "-":
         return read_lines(sys.stdin.buffer)
     path = find_input(options.input)
@@ -171,8 +178,8 @@ def open_texts(options, settings):
     return read_texts(path, text_column, id_column, options.encoding)
 
 
-def describe_work(members, texts, device):
-    """A line on what will be done."""
+def describe_work(members: Sequence[Member], texts: Texts, device: "Device") -> str:
+    """A line on the texts, the models and the device."""
     settings = members[0].settings
     models = "1 model" if len(members) == 1 else f"{len(members)} models, one in memory at a time"
     return wrap(
@@ -181,8 +188,8 @@ def describe_work(members, texts, device):
     )
 
 
-def report_lines(texts, counts, classes, promise):
-    """How often each label was given, the frequent ones first; undecided and blank rows."""
+def report_lines(texts: Texts, counts: Counter[str | None], promise: str | None) -> list[str]:
+    """The number of rows of each label, most frequent first; of undecided rows and of blank rows."""
     common = [(name, count) for name, count in counts.most_common() if name is not None]
     lines = [f"  {name:<28.27}{count:>8,}  {count / texts.rows:6.1%}" for name, count in common[:SHOWN_CLASSES]]
     if len(common) > SHOWN_CLASSES:
@@ -190,7 +197,7 @@ def report_lines(texts, counts, classes, promise):
     if promise:
         lines += [wrap(promise), f"       {counts[None]:,} of {texts.rows:,} rows are undecided: their label is empty"]
     if texts.blank:
-        lines.append(f"blank  {texts.blank:,} rows have no text; their label means little")
+        lines.append(f"blank  {texts.blank:,} rows have no text; their label is meaningless")
     return lines
 
 

@@ -5,14 +5,13 @@
     python train.py --model tfidf                  # no neural network, seconds
     torchrun --nproc-per-node 2 train.py --model gbert-large --run-name large
 
-Everything of a run lands in runs/<run>/; the same command again continues an interrupted run. With torchrun several
-GPUs share each batch, with the result of one but for rounding and dropout.
+All results are in runs/<run>/. The same command again continues an interrupted run. With torchrun several GPUs share
+each batch; the result differs from one GPU's only by rounding and dropout.
 """
 
 import os
 import sys
-from argparse import BooleanOptionalAction
-from dataclasses import asdict
+from argparse import BooleanOptionalAction, Namespace
 
 from common.cli import Parser, UserError, add_data_options, exit_codes, number
 from common.files import read_json
@@ -22,35 +21,34 @@ from common.training.encoders.sources import find_source
 from common.training.options import add_training_options, changed_options
 
 
-def parse_arguments(argv):
-    """Read the command line; raises UserError for values that cannot be."""
+def parse_arguments(argv: list[str] | None) -> Namespace:
+    """Read the command line. Raises UserError for invalid values."""
     parser = Parser(__doc__)
     group = parser.add_argument_group("model and run")
     group.add_argument(
         "--model",
         default="gbert-base",
         metavar="NAME_OR_FOLDER",
-        help="short name (see README), hub id, or local folder; tfidf: words and letters, no neural network",
+        help="short name (see README), hub id, or local folder; tfidf: a linear model without a neural network",
     )
-    group.add_argument("--seed", type=number(int, 0, 2**31), default=0, metavar="N", help="draws head, order, dropout")
+    group.add_argument("--seed", type=number(int, 0, 2**31), default=0, metavar="N", help="random seed")
     group.add_argument(
         "--run",
         "--run-name",
         metavar="NAME_OR_FOLDER",
-        help="where results go; torchrun takes --run for its own, so write --run-name there "
-        "(default: runs/<data>-<model>-seed<seed>)",
+        help="name or folder of the results; use --run-name under torchrun (default: runs/<data>-<model>-seed<seed>)",
     )
-    group.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run of that name")
+    group.add_argument("--overwrite", action=BooleanOptionalAction, help="discard an earlier run with this name")
     add_data_options(parser)
     add_training_options(parser)
     arguments = parser.parse_args(argv)
     arguments.changed = changed_options(parser, arguments)
-    find_source(arguments.model)  # a mistyped name ends here, before torch is imported
+    find_source(arguments.model)  # a mistyped name fails here, before torch is imported
     return arguments
 
 
 @exit_codes
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Train one model and write its run folder; returns the exit code."""
     arguments = parse_arguments(argv)
     if arguments.model == TFIDF:
@@ -60,8 +58,8 @@ def main(argv=None):
 
     check_name(arguments.data)
 
-    # Imported late: torch takes seconds, which --help and a mistyped name should not.
-    from common.tfidf.run import compute_baseline, is_tfidf, predict_tfidf
+    # Imported here because torch takes seconds; --help and errors in options do not need it
+    from common.tfidf.run import compute_baseline
     from common.training.compute.devices import close_device, open_device
     from common.training.compute.processes import enter_run
     from common.training.inputs import prepare_inputs, validation_part
@@ -74,7 +72,7 @@ def main(argv=None):
     device = open_device(arguments.device, arguments.precision)
     print_line = device.print_line
 
-    # Data: the dataset's own validation rows, or a part of train.csv
+    # Data: the rows to train on, and to validate on (valid.csv or a part of train.csv)
     inputs = prepare_inputs(arguments, print_line)
     train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
     if kept := describe_kept_labels(inputs.dataset, inputs.train_labels, valid_rows):
@@ -84,25 +82,23 @@ def main(argv=None):
     teachers = choose_teachers(inputs.teachers, inputs.dataset, frame)
 
     # Run folder: new, to be continued, or complete
-    name = f"{inputs.dataset.name}-{inputs.source.name.replace('/', '-')}-seed{arguments.seed}"
-    folder = run_folder(arguments.run or name)
+    folder = run_folder(arguments.run or f"{inputs.dataset.name}-{inputs.name}-seed{arguments.seed}")
     config = {"script": "train.py", "seed": arguments.seed, **inputs.config}
     if enter_run(device, folder, config, arguments.overwrite):
         print_line(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:
         print_line(f"training {arguments.model} on {len(train_rows):,} rows ({device.words})")
-        print_line(f"run {folder}; interrupted, the same command goes on")
+        print_line(f"run {folder}; if interrupted, the same command continues it")
+
+        # A baseline to compare with, soft labels of the teachers, then the training
         baseline = lesson = None
         if device.main:
             weights = inputs.recipe.class_weights
             baseline = compute_baseline(inputs.dataset, inputs.train_labels, train_rows, frame, weights)
         if teachers:
             lesson = prepare_lesson(
-                teachers,
-                inputs.dataset,
-                arguments.text_column,
-                lambda run, texts: predict_tfidf(run, texts) if is_tfidf(run) else predict_texts(run, texts, device),
+                teachers, inputs.dataset, arguments.text_column, lambda run, texts: predict_texts(run, texts, device)
             )
         results = fine_tune(
             folder,
@@ -123,38 +119,35 @@ def main(argv=None):
     return 0
 
 
-def train_tfidf(arguments):
-    """The same for the model that needs no torch; of a torchrun's processes the first one trains."""
+def train_tfidf(arguments: Namespace) -> int:
+    """The same steps for `tfidf`, without torch. Of a torchrun's processes only the first one trains."""
     from common.tfidf.run import fit_tfidf
-    from common.training.recipe import tfidf_recipe
-    from common.training.rows import choose_rows, describe_kept_labels, load_task, validation_frame
+    from common.training.rows import choose_rows, describe_kept_labels, prepare_tfidf, validation_frame
     from common.training.summary import summary_lines
     from common.training.tracking import Tracker
 
     if arguments.teacher:
-        raise UserError("tfidf learns given labels alone: --teacher is for encoders")
+        raise UserError("--teacher is for encoders; tfidf learns only from given labels")
     if os.environ.get("RANK", "0") != "0":
         return 0
-    recipe = tfidf_recipe(arguments)
-    task = load_task(arguments, print)
-    train_rows, valid_rows = choose_rows(task.dataset, recipe)
-    if kept := describe_kept_labels(task.dataset, task.train_labels, valid_rows):
+    inputs = prepare_tfidf(arguments, print)
+    train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
+    if kept := describe_kept_labels(inputs.dataset, inputs.train_labels, valid_rows):
         print(kept)
-    folder = run_folder(arguments.run or f"{task.dataset.name}-{TFIDF}-seed{arguments.seed}")
-    config = {"script": "train.py", "seed": arguments.seed, "model": {"name": TFIDF}, **task.config}
-    if open_run(folder, config | {"recipe": asdict(recipe)}, arguments.overwrite):
+    folder = run_folder(arguments.run or f"{inputs.dataset.name}-{TFIDF}-seed{arguments.seed}")
+    if open_run(folder, {"script": "train.py", "seed": arguments.seed, **inputs.config}, arguments.overwrite):
         print(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:
         print(f"training {TFIDF} on {len(train_rows):,} rows; run {folder}")
-        held_out = validation_frame(task.dataset, valid_rows)
+        held_out = validation_frame(inputs.dataset, valid_rows)
         results = fit_tfidf(
             folder,
-            task.dataset,
-            task.train_labels,
+            inputs.dataset,
+            inputs.train_labels,
             train_rows,
             held_out,
-            recipe.class_weights,
+            inputs.recipe.class_weights,
             arguments.seed,
             arguments.changed,
         )

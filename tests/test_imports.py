@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 # Folders of common/ that every feature may import
-SHARED = {"", "confidence", "installation", "reading", "saved", "splitting"}
+SHARED = {"", "confidence", "installation", "reading", "saved", "splitting", "tfidf"}
 HEAVY = {"torch", "transformers", "safetensors", "tokenizers"}  # common/training alone
 
 

@@ -1,1 +1,1 @@
-"""Predicting new texts: which models, which rows, finished parts that outlive a kill, and the file that comes out."""
+"""Predict new texts: find the models, read the texts, save finished parts, write the output file."""

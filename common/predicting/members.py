@@ -1,4 +1,4 @@
-"""Which saved models predict, each with its weight."""
+"""The saved models that predict, and their weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,13 @@ class Member:
 
 
 def find_members(arguments: Sequence[str]) -> tuple[list[Member], list[Path]]:
-    """The models of the given runs (names or folders) and model folders; and those of the arguments that are runs.
+    """The models of the given runs (names or folders) and model folders; and the runs among the arguments.
 
-    Each argument weighs the same, and so does each member of an ensemble. Raises UserError where there is no such run
-    or model, where a run came without its weights, and where two models have other classes.
+    Each argument has the same weight, and so has each member of an ensemble. Raises UserError if there is no such run
+    or model, if a run has no weights, or if two models have different classes.
     """
-    members, runs = [], []
+    members: list[Member] = []
+    runs: list[Path] = []
     for argument in arguments:
         folders = [Path(argument)]
         if not is_model(folders[0]):
@@ -38,13 +39,13 @@ def find_members(arguments: Sequence[str]) -> tuple[list[Member], list[Path]]:
         if set(other.settings.classes) != set(first.settings.classes):
             differing = sorted(set(other.settings.classes) ^ set(first.settings.classes))
             raise UserError(
-                f"{first.folder} and {other.folder} have other classes: only one of the two has {differing[0]!r}"
+                f"{first.folder} and {other.folder} have different classes: only one of the two has {differing[0]!r}"
             )
     return members, runs
 
 
 def is_model(path: Path) -> bool:
-    """Whether a path is a model folder: one with weights."""
+    """Whether a path is a model folder, which has weights."""
     return any(weight_files(path))
 
 
@@ -53,7 +54,7 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted([*folder.glob("*.safetensors"), *folder.glob("tfidf.npz")])
 
 
-def _model_folders(run):
+def _model_folders(run: Path) -> list[Path]:
     """The model folders of a complete run: its own, or its members'."""
     members = sorted(path.parent for path in run.glob("members/*/results.json"))
     folders = [folder / "model" for folder in members or [run]]

@@ -1,8 +1,8 @@
-"""The file of predictions: id, the input's other columns, label, probability, and perhaps one column per class."""
+"""Write the predictions: id, the input's other columns, label, probability, optionally one column per class."""
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from common.predictions import INPUT_PREFIX, PREFIX, SURENESS
 from common.reading.columns import fold
 from common.reading.tables import csv_writer
 
-OURS = ("id", "label", "fold", SURENESS)  # what the columns of a prediction file are called
+OURS = ("id", "label", "fold", SURENESS)  # columns of a prediction file
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Choice:
     """Which rows get a label, and which columns are written."""
 
     classes: list[str]
-    min_probability: float | None  # less is undecided; None: every row gets a label
-    temperature: float | None  # of the probabilities that min_probability meets
+    min_probability: float | None  # below it, a row has no label; None: every row has a label
+    temperature: float | None  # applied before comparing with min_probability
     probabilities: bool  # one column per class, too
     copy: bool  # the input's other columns
 
 
 def header_of(texts: Texts, choice: Choice) -> list[str]:
-    """The header. A column of the input that has a name of ours gets another: `label` becomes `input_label`."""
+    """The header. An input column whose name is taken is renamed: `label` becomes `input_label`."""
     header = ["id"]
     for name in texts.columns if choice.copy else ():
         while fold(name) in OURS or fold(name).startswith(PREFIX) or name in header:
@@ -41,13 +41,13 @@ def header_of(texts: Texts, choice: Choice) -> list[str]:
     return [*header, "label", SURENESS, *(PREFIX + name for name in choice.classes if choice.probabilities)]
 
 
-def write_output(path: Path | None, texts: Texts, means: Iterable[np.ndarray], choice: Choice) -> Counter:
-    """Write the file, whole or not at all; without a path, to standard output.
+def write_output(path: Path | None, texts: Texts, means: Iterable[np.ndarray], choice: Choice) -> Counter[str | None]:
+    """Write the file atomically, or without a path to standard output.
 
     `means` are the probabilities of each chunk, [rows, classes]. Returns how many rows have each label; None counts
     the undecided ones.
     """
-    counts = Counter()
+    counts: Counter[str | None] = Counter()
     rows = [header_of(texts, choice)], _rows(texts, means, choice, counts)
     if path is None:
         csv_writer(sys.stdout).writerows(chain(*rows))
@@ -57,8 +57,8 @@ def write_output(path: Path | None, texts: Texts, means: Iterable[np.ndarray], c
     return counts
 
 
-def _rows(texts, means, choice, counts):
-    """The rows, one after another. Columns per class are the model's own probabilities, at no temperature."""
+def _rows(texts: Texts, means: Iterable[np.ndarray], choice: Choice, counts: Counter[str | None]) -> Iterator[list]:
+    """The rows of the file. The columns per class are the model's own probabilities, without temperature."""
     for chunk, shares in zip(texts.chunks(), means, strict=True):
         labels = most_probable(shares, choice.classes)
         sure = shares.max(axis=1)

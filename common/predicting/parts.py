@@ -1,4 +1,4 @@
-"""Finished parts of a prediction, kept beside the output until it is whole: a kill costs one part at most."""
+"""Finished parts of a prediction, kept until the output is complete: an interruption loses at most one part."""
 
 import shutil
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Parts:
     folder: Path
 
     def is_there(self, member: int, chunk: int) -> bool:
-        """Whether this part is finished: parts are whole or not there."""
+        """Whether this part is finished."""
         return self._file(member, chunk).exists()
 
     def save(self, member: int, chunk: int, probabilities: np.ndarray) -> None:
@@ -37,15 +37,15 @@ class Parts:
         return mean_probabilities(arrays, [member.weight for member in members])
 
     def remove(self) -> None:
-        """Delete the folder: the output is whole."""
+        """Delete the folder, when the output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _file(self, member, chunk):
+    def _file(self, member: int, chunk: int) -> Path:
         return self.folder / f"member{member:03d}-part{chunk:06d}.npy"
 
 
 def plan_of(members: Sequence[Member], texts: Texts, how: dict) -> dict:
-    """What a prediction's parts depend on, as a JSON object; `how` is computed is part of it."""
+    """Everything that the parts depend on, as a JSON object; `how` holds the settings of the computation."""
     weights = [(file, file.stat()) for member in members for file in weight_files(member.folder)]
     return {
         "input": texts.fingerprint,
@@ -56,13 +56,13 @@ def plan_of(members: Sequence[Member], texts: Texts, how: dict) -> dict:
 
 
 def open_parts(folder: Path, plan: dict) -> Parts:
-    """Open the folder of finished parts, empty unless an earlier start had the same `plan`.
+    """Open the folder of finished parts. It is emptied unless an earlier start had the same `plan`.
 
-    Raises UserError where the folder holds something else.
+    Raises UserError if the folder holds other files.
     """
     plan_file = folder / PLAN
     if folder.exists() and not plan_file.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is where finished parts wait, but it holds other files; move it away")
+        raise UserError(f"{folder} is needed for finished parts, but it holds other files; move it away")
     if plan_file.exists() and read_json(plan_file) != plan:
         shutil.rmtree(folder)  # parts of another input, or of other models
     write_json(plan_file, plan)

@@ -1,17 +1,15 @@
-"""How sure a label must be, and what held-out rows say of the labels that are."""
+"""The threshold on the probability of a label, and the accuracy above it on held-out rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from common.cli import UserError
 from common.confidence import coverage
 from common.confidence.coverage import Coverage, coverage_at
 from common.confidence.temperature import recalibrate
 from common.predicting.members import Member
-from common.predictions import Predictions, align, read_predictions
+from common.predictions import Predictions, align, mean_probabilities, read_predictions
 from common.saved.settings import FILE
 
 HELD_OUT = {"oof": "out-of-fold rows", "valid": "validation rows"}  # the better one first
@@ -19,7 +17,7 @@ HELD_OUT = {"oof": "out-of-fold rows", "valid": "validation rows"}  # the better
 
 @dataclass(frozen=True)
 class Sureness:
-    """What held-out rows say of the probabilities; without such rows, what predicting.json says."""
+    """The temperature of the probabilities, from held-out rows or from predicting.json."""
 
     temperature: float | None  # None: the probabilities are taken as they are
     rows: str  # "297 out-of-fold rows", for messages
@@ -27,14 +25,14 @@ class Sureness:
 
 
 def read_sureness(members: Sequence[Member], runs: Sequence[Path], arguments: int) -> Sureness:
-    """What the runs' held-out rows say, where all of the `arguments` are runs and have the same such rows."""
+    """Use the runs' held-out rows if all `arguments` are runs with the same held-out rows; else predicting.json."""
     if len(runs) == arguments:
         for split, words in HELD_OUT.items():
             held_out = _mean_of([run / "predictions" / f"{split}.csv" for run in runs])
             if held_out:
                 scaling, recalibrated = recalibrate(held_out)
                 rows = f"{len(held_out.ids):,} {words}"
-                return Sureness(scaling and scaling["temperature"], rows, recalibrated or held_out)
+                return Sureness(scaling["temperature"] if scaling else None, rows, recalibrated or held_out)
     temperature = members[0].settings.temperature if len(members) == 1 else None
     return Sureness(temperature, f"the rows named in {FILE}" if temperature else "no held-out rows", None)
 
@@ -42,9 +40,9 @@ def read_sureness(members: Sequence[Member], runs: Sequence[Path], arguments: in
 def choose_threshold(
     sureness: Sureness, min_probability: float | None, target_accuracy: float | None
 ) -> tuple[float | None, str | None]:
-    """The least probability of a label, None for any; and a line on what it keeps of held-out rows.
+    """The threshold on the probability (None: no threshold), and a line on its effect on held-out rows.
 
-    `target_accuracy` chooses the lowest one with which these reach it. Raises UserError where none does.
+    `target_accuracy` chooses the lowest threshold that reaches it on held-out rows. Raises UserError if none does.
     """
     held_out = sureness.held_out
     if target_accuracy is not None:
@@ -64,14 +62,14 @@ def choose_threshold(
 
 def _promise(threshold: float, kept: Coverage, rows: str, how: str = "") -> str:
     line = f"sure   a probability of {threshold:.3g} or more: {kept.share:.0%} of {rows} stay"
-    if kept.rows:
+    if kept.accuracy_interval:
         low, high = kept.accuracy_interval
         line += f", {kept.accuracy:.1%} of them right ({how}95 % interval {low:.1%} to {high:.1%})"
     return line
 
 
-def _mean_of(files):
-    """The runs' mean predictions of the same labelled rows, or None where they have no such rows in common."""
+def _mean_of(files: Sequence[Path]) -> Predictions | None:
+    """The mean of the runs' predictions; None if the runs do not have the same labelled rows."""
     if not all(file.exists() for file in files):
         return None
     first, *others = [read_predictions(file) for file in files]
@@ -80,5 +78,4 @@ def _mean_of(files):
     aligned = [first, *(align(other, first.ids, first.classes) for other in others)]
     if any(other.labels is None or (other.labels != first.labels).any() for other in aligned):
         return None
-    mean = np.mean([each.probabilities for each in aligned], axis=0, dtype=np.float64).astype(np.float32)
-    return replace(first, probabilities=mean)
+    return replace(first, probabilities=mean_probabilities([each.probabilities for each in aligned]))

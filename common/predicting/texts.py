@@ -1,4 +1,4 @@
-"""The texts to predict, chunk by chunk: of a table, of a dataset's test rows, of lines on standard input."""
+"""The texts to predict, in chunks: from a table, a dataset's test rows, or lines on standard input."""
 
 import tempfile
 import unicodedata
@@ -19,7 +19,7 @@ from common.reading.columns import find_text_columns, show_names
 from common.reading.parts import find_parts
 from common.reading.tables import check_ids
 
-CHUNK = 1024  # rows between two savings: a second on a GPU, a minute or two on a CPU
+CHUNK = 1024  # rows of a part: a second on a GPU, a minute or two on a CPU
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,27 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Texts:
-    """All rows of the input; reading them again and again gives the same chunks."""
+    """All rows of the input; they can be read several times."""
 
     name: str  # for messages
     rows: int
-    blank: int  # rows whose text has no content
+    blank: int  # number of rows without text
     columns: Sequence[str]  # names of the cells to copy
     fingerprint: str  # of the file and of the columns that are read
     chunks: Callable[[], Iterator[Chunk]]
 
     @property
     def chunk_count(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         return -(-self.rows // CHUNK)
 
     def rows_of(self, chunk: int) -> int:
-        """How many rows a chunk has: the last one may have fewer."""
+        """The number of rows of a chunk; the last one may have fewer."""
         return min(CHUNK, self.rows - chunk * CHUNK)
 
 
 def find_input(argument: str) -> Path:
-    """The file that an argument names: a file, or the test rows of a dataset's folder or short name."""
+    """The file of an argument: a file, or the test rows of a dataset (folder or short name)."""
     path = Path(argument)
     if path.is_file():
         return path
@@ -67,10 +67,10 @@ def find_input(argument: str) -> Path:
 
 
 def read_texts(path: Path, text_column: str, id_column: str, encoding: str | None = None) -> Texts:
-    """Open the input, and check it to its end before hours of predicting.
+    """Open the input and check all of it before hours of prediction.
 
-    `text_column` is one column, or several separated by commas. Without a column `id` row numbers are the ids. Raises
-    UserError, naming file, row and column, for what cannot be read, and for empty or repeated ids.
+    `text_column` is one column, or several separated by commas. Without a column `id`, row numbers are the ids. Raises
+    UserError with file, row and column if the file cannot be read, or for empty or duplicate ids.
     """
     tables = open_chunks(path, CHUNK, text_column, [id_column], encoding, hint="Name it with --text-column")
     names = list(next(tables()).columns)
@@ -79,7 +79,7 @@ def read_texts(path: Path, text_column: str, id_column: str, encoding: str | Non
     joined = names[-1] == text_column and find_text_columns(path, names[:-1], text_column)
     columns = [name for name in (names[:-1] if joined else names) if name != id_column]
 
-    def chunks():
+    def chunks() -> Iterator[Chunk]:
         start = 1
         for table in tables():
             numbers = (str(number) for number in range(start, start + len(table)))
@@ -88,23 +88,23 @@ def read_texts(path: Path, text_column: str, id_column: str, encoding: str | Non
             start += len(table)
 
     rows = blank = 0
-    hashes = []  # 8 bytes a row, where the ids themselves would take a hundred
+    hashes = []  # 8 bytes per row; the ids would take about 100
     for chunk in chunks():
         rows += len(chunk.ids)
         blank += sum(not text.strip() for text in chunk.texts)
         hashes.append(np.array([hash(row_id) if row_id.strip() else 0 for row_id in chunk.ids], dtype=np.int64))
-    hashes = np.concatenate(hashes)
-    if len(np.unique(hashes)) < rows or not hashes.all():
+    all_hashes = np.concatenate(hashes)
+    if len(np.unique(all_hashes)) < rows or not all_hashes.all():
         check_ids(path, (row_id for chunk in chunks() for row_id in chunk.ids))  # names the rows
     return Texts(str(path), rows, blank, columns, f"{sha256(path)} {text_column!r} {id_column!r}", chunks)
 
 
 def read_lines(stream: BinaryIO) -> Texts:
-    """The lines of standard input, each a text; the line number is the id. They wait in a temporary file.
+    """The lines of standard input: each is a text, its line number is the id. They are kept in a temporary file.
 
-    Raises UserError where there are none, or where they are not UTF-8.
+    Raises UserError if there are none or they are not UTF-8.
     """
-    spool = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - as long as the process
+    spool = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - open until the process ends
     rows = blank = 0
     for line in stream:
         try:
@@ -117,7 +117,7 @@ def read_lines(stream: BinaryIO) -> Texts:
     if not rows:
         raise UserError("standard input is empty: expected a text on each line")
 
-    def chunks():
+    def chunks() -> Iterator[Chunk]:
         spool.seek(0)
         start = 1
         while batch := [line.removesuffix("\n") for line in islice(spool, CHUNK)]:
@@ -130,7 +130,7 @@ def read_lines(stream: BinaryIO) -> Texts:
 def texts_of(name: str, frame: pd.DataFrame, fingerprint: str) -> Texts:
     """The rows of a dataset's frame, which has the columns id and text."""
 
-    def chunks():
+    def chunks() -> Iterator[Chunk]:
         for begin in range(0, len(frame), CHUNK):
             part = frame.iloc[begin : begin + CHUNK]
             yield Chunk(part["id"].tolist(), part["text"].tolist(), [[]] * len(part))

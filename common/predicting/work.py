@@ -1,4 +1,4 @@
-"""Predicting all chunks with all members: one member in memory at a time, finished parts kept."""
+"""Predict all chunks with all members: one member in memory at a time; finished parts are kept."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ def predict_members(
     rank: int = 0,
     processes: int = 1,
 ) -> int:
-    """Fill `parts`; returns how many texts were predicted here, one counting once for each member.
+    """Fill `parts`; returns the number of texts predicted in this process, summed over members.
 
-    `load` makes a predictor of a model folder, `progress(total, done=0)` a bar of texts. Chunks are dealt to the
-    `processes`; this one is number `rank`. Raises Interrupted on Ctrl-C: finished parts stay.
+    `load` loads a predictor from a model folder, `progress(total, done=0)` shows a progress bar. Chunks are distributed
+    over the `processes`; this one has the number `rank`. Raises Interrupted on Ctrl-C; finished parts remain.
     """
     classes = members[0].settings.classes
     mine = range(rank, texts.chunk_count, processes)
@@ -46,14 +46,14 @@ def predict_members(
                             parts.save(number, position, predict(chunk.texts)[:, order])
                             bar.update(len(chunk.texts))
     except KeyboardInterrupt:
-        raise Interrupted(f"finished parts are kept in {parts.folder}; the same command goes on from there") from None
+        raise Interrupted(f"finished parts are kept in {parts.folder}; the same command continues") from None
     return left
 
 
 def predict_file(
     path: Path, run: Path, texts: Texts, load: Callable[[Path, Settings], Predictor], progress: Callable
 ) -> None:
-    """Write a prediction file of `texts` by all members of a run; interrupted, the same call goes on."""
+    """Write a prediction file of `texts` by all members of a run. After an interruption the same call continues."""
     members, _ = find_members([str(run)])
     parts = open_parts(path.with_suffix(".parts"), plan_of(members, texts, {}))
     predict_members(members, texts, parts, load, progress)

@@ -1,1 +1,1 @@
-"""What lies beside a saved model's weights: the settings that predicting needs, and the model card."""
+"""Files in a model folder besides the weights: the settings for prediction and the model card."""

@@ -1,4 +1,4 @@
-"""The model card: README.md beside the weights, with data, scores, and how to use them."""
+"""The model card: a README.md in the model folder with data, scores and usage."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ SHOWN_CLASSES = 40
 
 
 def describe_model(folder: Path, run: Path, results: dict) -> None:
-    """Write predicting.json and README.md into a model folder, of a run with these `results`."""
+    """Write predicting.json and README.md into the model folder of a run with these `results`."""
     settings, config = settings_of_run(run), read_json(run / "config.json")
     write_settings(folder, settings)
     data, encoder = config["data"], config["model"]["name"]
     revision = f" (revision {config['model']['revision']})" if config["model"].get("revision") else ""
     reading = {
         "windows": f"Texts of more than {settings.max_length} tokens are read in windows, whose probabilities are "
-        "averaged; transformers' pipeline reads the beginning alone.",
-        "head": f"Of texts of more than {settings.max_length} tokens the beginning is read.",
+        "averaged. transformers' pipeline reads only the beginning.",
+        "head": f"Only the first {settings.max_length} tokens of a text are read.",
         None: "Texts are read whole.",
     }[settings.long_texts]
     pipeline = f"""
@@ -63,21 +63,23 @@ Its licence follows from that of `{encoder}` and of the training texts.
     )
 
 
-def _scores(results):
-    rows = []
+def _scores(results: dict) -> str:
+    """A table of the scores on labelled rows."""
+    rows: list[list[str]] = []
     for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):
         if name and scores:
             low, high = scores["accuracy_interval"]
             accuracy = f"{scores['accuracy']:.1%} ({low:.1%} to {high:.1%})"
             rows.append([name, f"{scores['rows']:,}", accuracy, f"{scores['macro_f1']:.1%}"])
     if not rows:
-        return "Not measured: all labelled rows were trained on."
+        return "Not measured: the model was trained on all labelled rows."
     table = _table(["rows", "number", "accuracy (95 % interval)", "macro-F1"], rows)
     if results.get("selected_on_validation"):
-        table += "\n\nThe epoch was chosen on the valid rows: expect less elsewhere."
+        table += "\n\nThe epoch was selected on the validation rows, so their scores are too high."
     return table
 
 
-def _table(header, rows):
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""predicting.json, beside the weights: all that predicting needs besides them, so that a copied folder predicts."""
+"""predicting.json in a model folder: the settings that prediction needs, so that a copied folder can predict."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,10 +13,10 @@ FILE = "predicting.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a saved model reads texts, and what its outputs mean."""
+    """How a saved model reads texts, and the meaning of its outputs."""
 
     classes: list[str]  # in the order of the model's outputs
-    max_length: int | None  # tokens read at once; None: the model reads whole texts
+    max_length: int | None  # in tokens; None: the model reads whole texts
     long_texts: str | None  # "windows" or "head", see --long-texts
     temperature: float | None = None  # fitted on the validation rows; None: not fitted, or it did not help
     text_column: str = "text"  # of the training rows
@@ -29,9 +29,9 @@ def write_settings(folder: Path, settings: Settings) -> None:
 
 
 def read_settings(folder: Path) -> Settings:
-    """Read a model folder's predicting.json; of a run from before there was one, what the run says.
+    """Read a model folder's predicting.json, or for older runs without it, the run's config.json.
 
-    Raises UserError where there is neither, or it is damaged.
+    Raises UserError if there is neither or the file is damaged.
     """
     path = folder / FILE
     if path.exists():
@@ -51,7 +51,7 @@ def read_settings(folder: Path) -> Settings:
 
 
 def settings_of_run(run: Path) -> Settings:
-    """The settings that a run's config.json and validation rows give. Raises UserError where config.json lacks them."""
+    """The settings from a run's config.json and validation rows. Raises UserError if config.json lacks them."""
     config = read_json(run / "config.json")
     if not {"classes", "recipe", "data"} <= config.keys():
         raise UserError(f"{run / 'config.json'} is not one of train.py's: expected classes, recipe and data in it")
@@ -59,6 +59,6 @@ def settings_of_run(run: Path) -> Settings:
     return Settings(
         classes=config["classes"],
         **{name: config["recipe"].get(name) for name in ("max_length", "long_texts")},
-        temperature=scaling and scaling["temperature"],
+        temperature=scaling["temperature"] if scaling else None,
         **{name: config["data"][name] for name in ("text_column", "id_column") if config["data"].get(name)},
     )

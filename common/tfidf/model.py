@@ -1,10 +1,13 @@
-"""The model without a neural network: TF-IDF, a linear support vector machine, calibrated probabilities. No torch."""
+"""The model without a neural network: TF-IDF, a linear support vector machine, calibrated probabilities."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_matrix
 from scipy.special import log_softmax, softmax
 from sklearn.svm import LinearSVC
 
@@ -12,14 +15,14 @@ from common.cli import UserError
 from common.files import whole_file
 from common.tfidf.features import Features, fit_features
 
-FILE = "tfidf.npz"  # below a run's model/
+FILE = "tfidf.npz"  # in the model folder
 FOLDS = 5  # of the calibration
-SCALES = (0.1, 30.0)  # between which the calibration looks
+SCALES = (0.1, 30.0)  # the range of the calibration
 
 
 @dataclass(frozen=True, eq=False)
 class TfidfModel:
-    """One linear score for each class, and the scale that makes probabilities of them."""
+    """One linear score per class, and the scale that turns scores into probabilities."""
 
     classes: list[str]
     features: Features
@@ -28,24 +31,34 @@ class TfidfModel:
     scale: float
 
 
-def fit_model(texts, labels, classes, class_weights="none", seed=0):
-    """Train on `texts` with class numbers `labels` [texts]. `class_weights` as in train.py: none or balanced."""
+def fit_model(
+    texts: Iterable[str],
+    labels: np.ndarray | Sequence[int],
+    classes: Sequence[str],
+    class_weights: str = "none",
+    seed: int = 0,
+) -> TfidfModel:
+    """Train on `texts` with class numbers `labels` [texts]. `class_weights` is "none" or "balanced"."""
     features = fit_features(texts)
     matrix = features.compute(texts)
-    rows = (matrix, np.asarray(labels), len(classes), class_weights, seed)
-    return TfidfModel(list(classes), features, *_fit_scores(*rows), _fit_scale(*rows))
+    numbers = np.asarray(labels)
+    coefficients, intercepts = _fit_scores(matrix, numbers, len(classes), class_weights, seed)
+    scale = _fit_scale(matrix, numbers, len(classes), class_weights, seed)
+    return TfidfModel(list(classes), features, coefficients, intercepts, scale)
 
 
-def predict_probabilities(model, texts):
-    """Class probabilities, [texts, classes] float32, each row by its text alone."""
+def predict_probabilities(model: TfidfModel, texts: Iterable[str]) -> np.ndarray:
+    """Class probabilities, [texts, classes] float32. A row depends only on its text."""
     scores = model.features.compute(texts) @ model.coefficients + model.intercepts
     return softmax(model.scale * scores.astype(np.float64), axis=1).astype(np.float32)
 
 
-def _fit_scores(matrix, labels, classes, class_weights, seed):
-    """Coefficients [features, classes] and intercepts [classes] of one machine for each class, against all others.
+def _fit_scores(
+    matrix: csr_matrix, labels: np.ndarray, classes: int, class_weights: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients [features, classes] and intercepts [classes]: one machine per class against all others.
 
-    A class without rows gets -1 everywhere, a clear no.
+    A class without rows has the score -1 for every text.
     """
     coefficients = np.zeros((matrix.shape[1], classes), dtype=np.float32)
     intercepts = np.full(classes, -1.0, dtype=np.float32)
@@ -53,7 +66,7 @@ def _fit_scores(matrix, labels, classes, class_weights, seed):
     if len(present) == 1:
         intercepts[present] = 1.0
         return coefficients, intercepts
-    # tol: the default of 1e-4 takes half as long again, with the same predictions
+    # tol: the default of 1e-4 takes 1.5 times as long and gives the same predictions
     weight = "balanced" if class_weights == "balanced" else None
     machine = LinearSVC(tol=1e-2, class_weight=weight, random_state=seed).fit(matrix, labels)
     if len(present) == 2:  # one machine: the second class against the first
@@ -65,15 +78,15 @@ def _fit_scores(matrix, labels, classes, class_weights, seed):
     return coefficients, intercepts
 
 
-def _fit_scale(matrix, labels, classes, class_weights, seed):
-    """The scale of the scores with the lowest log loss on rows that the scores were not fitted on (cross-validation).
+def _fit_scale(matrix: csr_matrix, labels: np.ndarray, classes: int, class_weights: str, seed: int) -> float:
+    """The scale of the scores with the lowest log loss in a cross-validation.
 
-    Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks"): the best class stays the best.
+    Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks"): predicted classes do not change.
     """
     if len(labels) < 2:
         return 1.0
     order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]  # each class is dealt to the folds evenly
+    order = order[np.argsort(labels[order], kind="stable")]  # stratified: each class is spread evenly over the folds
     fold_of = np.empty(len(labels), dtype=int)
     fold_of[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
     scores = np.empty((len(labels), classes))
@@ -82,14 +95,14 @@ def _fit_scale(matrix, labels, classes, class_weights, seed):
         fitted = _fit_scores(matrix[~held_out], labels[~held_out], classes, class_weights, seed)
         scores[held_out] = matrix[held_out] @ fitted[0] + fitted[1]
 
-    def loss(log_scale):
+    def loss(log_scale: float) -> float:
         return -log_softmax(np.exp(log_scale) * scores, axis=1)[np.arange(len(labels)), labels].mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
 
 
-def save_model(folder, model):
-    """Write the model into `folder`, as arrays of numbers and of UTF-8 bytes: nothing that could run as code."""
+def save_model(folder: Path, model: TfidfModel) -> None:
+    """Write the model into `folder` as arrays of numbers and UTF-8 bytes, without pickle."""
     with whole_file(folder / FILE) as temporary:
         np.savez(
             temporary,
@@ -103,8 +116,8 @@ def save_model(folder, model):
         )
 
 
-def load_model(folder):
-    """Read what `save_model` wrote; it predicts the same numbers. Raises UserError where the file is damaged."""
+def load_model(folder: Path) -> TfidfModel:
+    """Read what `save_model` wrote. Raises UserError if the file is damaged."""
     path = folder / FILE
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -120,7 +133,7 @@ def load_model(folder):
         )
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # what damaged zip files raise is not one kind
+    except Exception as error:  # damaged zip files raise various exceptions
         raise UserError(f"{path} is damaged: {error}; train it again") from error
     expected = (len(words) + len(features.letters), len(model.classes))
     if model.coefficients.shape != expected or features.idf.shape != expected[:1]:
@@ -128,9 +141,11 @@ def load_model(folder):
     return model
 
 
-def _to_bytes(text):
+def _to_bytes(text: str) -> np.ndarray:
+    """A string as an array of UTF-8 bytes."""
     return np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
 
 
-def _to_text(array):
+def _to_text(array: np.ndarray) -> str:
+    """The inverse of _to_bytes."""
     return array.tobytes().decode("utf-8")

@@ -1,8 +1,9 @@
-"""A run of `tfidf`: the same files as an encoder's run, in seconds; and the baseline that an encoder should beat."""
+"""A run of `tfidf`, with the same files as an encoder's run; and the baseline that an encoder should beat."""
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from common.runs import environment
 from common.saved.card import describe_model
 from common.tfidf.model import FILE, TfidfModel, fit_model, load_model, predict_probabilities, save_model
 
-# 822 articles of 2.2 million characters take 2.4 s on one core of a Xeon with AVX-512, so ten seconds are about:
+# 822 articles of 2.2 million characters take 2.4 s on one core of a Xeon with AVX-512, so ten seconds allow about:
 BASELINE_CHARACTERS = 9_000_000
 
 
@@ -39,7 +40,7 @@ def fit_tfidf(
     write_json(folder / "environment.json", environment() | machine | {"options": options or {}})
     model, rows = _fit(dataset, train_labels, train_rows, class_weights, seed)
     seconds = time.monotonic() - started
-    results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
+    results: dict[str, Any] = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
         results |= {"evaluated_on": "valid"} | _predict_file(folder / VALID, model, held_out)
     if dataset.test is not None:
@@ -65,9 +66,9 @@ def compute_baseline(
     held_out: pd.DataFrame | None,
     class_weights: str = "none",
 ) -> dict | None:
-    """What `tfidf` scores with the same rows, for an encoder's results.json; None where it would take over ten seconds.
+    """The scores of `tfidf` on the same rows, for an encoder's results.json; None if it would take over ten seconds.
 
-    "test" is None where the test rows have no labels, and the other scores where there are no rows to validate on.
+    "test" is None if the test rows have no labels; the other scores are None without validation rows.
     """
     test = dataset.test if dataset.test is not None and "label" in dataset.test else None
     parts = [frame for frame in (dataset.train, held_out, test) if frame is not None]
@@ -95,11 +96,14 @@ def is_tfidf(run: Path) -> bool:
 
 
 def predict_tfidf(run: Path, texts: Sequence[str]) -> np.ndarray:
-    """What a run's `tfidf` says of `texts`, [texts, classes] float32."""
+    """Probabilities of `texts` by a run's `tfidf`, [texts, classes] float32."""
     return predict_probabilities(load_model(run / "model"), texts)
 
 
-def _fit(dataset, train_labels, train_rows, class_weights, seed) -> tuple[TfidfModel, int]:
+def _fit(
+    dataset: Dataset, train_labels: np.ndarray, train_rows: np.ndarray, class_weights: str, seed: int
+) -> tuple[TfidfModel, int]:
+    """The model, and the number of rows that it was trained on."""
     rows = train_rows[train_labels[train_rows] >= 0]
     texts = dataset.train["text"].iloc[rows]
     return fit_model(texts, train_labels[rows], dataset.classes, class_weights, seed), len(rows)

@@ -1,9 +1,10 @@
-"""What an ensemble's run consists of: its members, and how their predictions become one run's files."""
+"""Plan the members of an ensemble, and combine their predictions into one run."""
 
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,14 +27,13 @@ from common.predictions import (
 from common.runs import environment, read_metrics, run_name
 from common.splitting.splits import assign_folds
 from common.training.encoders.registry import TFIDF
-from common.training.inputs import Inputs, fold_part, validation_part
+from common.training.inputs import AnyInputs, Inputs, Part, fold_part, validation_part
 from common.training.plots import draw_ensemble_curve, draw_learning_curves
-from common.training.rows import choose_rows, thin
+from common.training.rows import choose_rows, thin, validation_frame
 from common.training.summary import score_lines
 from common.training.teacher import Teacher, choose_teachers
-from common.training.tokens import Encoded
 
-SUBSETS = 200  # random subsets of each size for the curve, where there are more
+SUBSETS = 200  # most random subsets of each size for the curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,33 +47,38 @@ class Member:
     train_rows: np.ndarray  # positions in train.csv
     valid_rows: np.ndarray  # positions in train.csv that it predicts; empty where valid.csv serves
 
-    def held_out(self, inputs: Inputs) -> tuple[pd.DataFrame, Encoded] | None:
-        """The rows it validates on (see common/training/inputs.py)."""
+    def held_out(self, inputs: Inputs) -> Part | None:
+        """The rows on which it validates, with their tokens."""
         return validation_part(inputs, self.valid_rows) if self.fold is None else fold_part(inputs, self.valid_rows)
 
-    def teachers(self, inputs: Inputs) -> list[Teacher]:
-        """The teachers that it may learn from. Raises UserError where there are teachers, but none such."""
-        held_out = self.held_out(inputs)
-        return choose_teachers(inputs.teachers, inputs.dataset, held_out[0] if held_out else None)
+    def held_out_frame(self, dataset: Dataset) -> pd.DataFrame | None:
+        """The rows on which it validates."""
+        if self.fold is None:
+            return validation_frame(dataset, self.valid_rows)
+        return dataset.train.iloc[self.valid_rows]
+
+    def teachers(self, inputs: AnyInputs) -> list[Teacher]:
+        """The teachers that saw none of its validation rows. Raises UserError if all of them saw some."""
+        return choose_teachers(inputs.teachers, inputs.dataset, self.held_out_frame(inputs.dataset))
 
 
-def plan_members(inputs: dict[str, Inputs], seeds: list[int], folds: int | None) -> list[Member]:
-    """All members over encoders, seeds and folds; `inputs` maps encoder names to Inputs of the same dataset."""
-    short = [each.source.name.replace("/", "-") for each in inputs.values()]
+def plan_members(inputs: dict[str, AnyInputs], seeds: list[int], folds: int | None) -> list[Member]:
+    """All members over models, seeds and folds; `inputs` maps models to their inputs, of the same dataset."""
+    names = [each.name for each in inputs.values()]
     members = []
     for position, (model, each) in enumerate(inputs.items()):
         # Two local folders may have the same last name
-        prefix = short[position] if short.count(short[position]) == 1 else f"{short[position]}-{position + 1}"
+        prefix = names[position] if names.count(names[position]) == 1 else f"{names[position]}-{position + 1}"
         parts = _parts(each, folds)
-        for seed in seeds[:1] if model == TFIDF else seeds:  # its seeds differ in a row of a thousand
+        for seed in seeds[:1] if model == TFIDF else seeds:  # tfidf hardly depends on the seed
             for fold, train_rows, valid_rows in parts:
                 name = f"{prefix}-seed{seed}" + ("" if fold is None else f"-fold{fold}")
                 members.append(Member(name, model, seed, fold, train_rows, valid_rows))
     return members
 
 
-def _parts(inputs: Inputs, folds: int | None) -> list[tuple]:
-    """(fold, rows that train, rows held out) of each fold; without folds a single one, its fold being None."""
+def _parts(inputs: AnyInputs, folds: int | None) -> list[tuple[int | None, np.ndarray, np.ndarray]]:
+    """(fold, training rows, held-out rows) of each fold; without folds one entry with fold None."""
     if not folds:
         return [(None, *choose_rows(inputs.dataset, inputs.recipe))]
     rows = thin(np.arange(len(inputs.dataset.train)), inputs.recipe)
@@ -81,13 +86,38 @@ def _parts(inputs: Inputs, folds: int | None) -> list[tuple]:
     return [(fold, rows[fold_of != fold], rows[fold_of == fold]) for fold in range(folds)]
 
 
+def ensemble_name(inputs: dict[str, AnyInputs], folds: int | None) -> str:
+    """The default name of the run: <data>-<models>-ensemble, with the number of folds."""
+    names = "+".join(each.name for each in inputs.values())
+    dataset = next(iter(inputs.values())).dataset
+    return f"{dataset.name}-{names}-ensemble" + (f"-{folds}folds" if folds else "")
+
+
+def ensemble_config(inputs: dict[str, AnyInputs], seeds: list[int], folds: int | None) -> dict:
+    """The ensemble's config.json."""
+    first = next(iter(inputs.values()))
+    taught = [each.config["teacher"] for each in inputs.values() if each.teachers]  # the same for all encoders
+    return {
+        "script": "train_ensemble.py",
+        "seeds": seeds,
+        "folds": folds,
+        "models": {name: {key: each.config[key] for key in ("model", "recipe")} for name, each in inputs.items()},
+        "data": first.config["data"],
+        "classes": first.dataset.classes,
+        **({"teacher": taught[0]} if taught else {}),
+    }
+
+
+Voters = dict[tuple[str, int], list[Member]]  # (model, seed) -> its members: one, or one for each fold
+
+
 def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> dict:
     """Write the ensemble's predictions, pictures and results.json; returns the results."""
     folders = {member: folder / "members" / member.name for member in members}
-    voters = {}  # (encoder, seed) -> its members: one, or one for each fold
+    voters: Voters = {}
     for member in members:
         voters.setdefault((member.model, member.seed), []).append(member)
-    results = {"evaluated_on": None, "accuracy": None, "macro_f1": None, "members": len(members)}
+    results: dict[str, Any] = {"evaluated_on": None, "accuracy": None, "macro_f1": None, "members": len(members)}
 
     validated = (folders[members[0]] / VALID).exists()
     models = list(dict.fromkeys(member.model for member in members))
@@ -121,23 +151,23 @@ def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> di
 
 
 def _write_part(folder: Path, name: str, model: str, predictions: dict[str, Predictions]) -> None:
-    """models/<name>/: all members of one encoder as a run, so that `--weights auto` can weigh the encoders."""
+    """Write models/<name>/, the members of one model as a run, so that `--weights auto` can weight the models."""
     part = folder / "models" / name
     config = read_json(folder / "config.json")
     write_json(part / "config.json", config | {"models": {model: config["models"][model]}})
     for file, each in predictions.items():
         write_predictions(part / file, each)
-    (held_out, each), *_ = predictions.items()
-    write_json(part / "results.json", {"evaluated_on": Path(held_out).stem, **_scores(each)})
+    held_out = next(iter(predictions))
+    write_json(part / "results.json", {"evaluated_on": Path(held_out).stem, **_scores(predictions[held_out])})
 
 
 def _prefix(members: list[Member], model: str) -> str:
-    """What the names of an encoder's members begin with."""
+    """The common beginning of the names of a model's members."""
     return next(member.name for member in members if member.model == model).rpartition("-seed")[0]
 
 
-def _held_out_predictions(dataset, parts, folders):
-    """One voter's predictions of all held-out rows, those of several folds put together in dataset order."""
+def _held_out_predictions(dataset: Dataset, parts: list[Member], folders: dict[Member, Path]) -> Predictions:
+    """One voter's predictions of all held-out rows; several folds are joined in dataset order."""
     predictions = [read_predictions(folders[member] / VALID) for member in parts]
     if parts[0].fold is None:
         return predictions[0]
@@ -153,18 +183,22 @@ def _held_out_predictions(dataset, parts, folders):
     )
 
 
-def _average(votes):
+def _average(votes: list[Predictions]) -> Predictions:
+    """The mean of predictions of the same rows."""
     first = votes[0]
     mean = mean_probabilities([each.probabilities for each in votes])
     return Predictions(first.ids, first.classes, mean, first.labels, first.folds)
 
 
-def _scores(predictions):
+def _scores(predictions: Predictions) -> dict:
+    """The scores of labelled predictions."""
     return score_probabilities(predictions.labels, predictions.probabilities, predictions.classes)
 
 
-def _spread(voters, votes, combined):
-    """Each voter's score, their mean and deviation, the ensemble's gain, disagreement, and the curve over members."""
+def _spread(voters: Voters, votes: list[Predictions], combined: Predictions) -> dict:
+    """Each voter's scores, their mean and deviation, the ensemble's gain, the disagreement, and the accuracy curve."""
+    labels = votes[0].labels
+    assert labels is not None  # held-out rows are labelled
     correct = [vote.predicted == vote.labels for vote in votes]
     accuracies = [float(each.mean()) for each in correct]
     pairs = [float((a.predicted != b.predicted).mean()) for a, b in combinations(votes, 2)]
@@ -178,7 +212,7 @@ def _spread(voters, votes, combined):
         "gain": float((combined.predicted == combined.labels).mean()) - float(np.mean(accuracies)),
         "disagreement": float(np.mean(pairs)) if pairs else None,  # share of rows on which two voters differ
         "curve": accuracy_curve(
-            np.stack([vote.probabilities for vote in votes]), class_numbers(votes[0].labels, votes[0].classes)
+            np.stack([vote.probabilities for vote in votes]), class_numbers(labels, votes[0].classes)
         ),
     }
 
@@ -186,20 +220,19 @@ def _spread(voters, votes, combined):
 def accuracy_curve(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
     """The ensemble's accuracy over its size: [{"size", "accuracy", "deviation", "subsets"}].
 
-    `probabilities` [voters, rows, classes], `labels` [rows] class numbers. The mean and deviation are over all subsets
-    of that size, or over 200 random ones where there are more.
+    `probabilities` [voters, rows, classes], `labels` [rows] class numbers. Mean and deviation are over all subsets of
+    that size, at most SUBSETS random ones.
     """
     voters = len(probabilities)
     draw = np.random.default_rng(0)
     curve = []
     for size in range(1, voters + 1):
         if comb(voters, size) <= SUBSETS:
-            subsets = list(combinations(range(voters), size))
+            subsets = [list(subset) for subset in combinations(range(voters), size)]
         else:
-            subsets = [draw.choice(voters, size, replace=False) for _ in range(SUBSETS)]
+            subsets = [draw.choice(voters, size, replace=False).tolist() for _ in range(SUBSETS)]
         accuracies = [
-            float((mean_probabilities(probabilities[list(subset)]).argmax(axis=1) == labels).mean())
-            for subset in subsets
+            float((mean_probabilities(probabilities[subset]).argmax(axis=1) == labels).mean()) for subset in subsets
         ]
         curve.append(
             {
@@ -213,7 +246,7 @@ def accuracy_curve(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
 
 
 def ensemble_lines(folder: Path, results: dict) -> list[str]:
-    """The lines that the script ends with."""
+    """The last lines that the script prints."""
     lines = []
     if results["evaluated_on"] and len(results["voters"]) > 1:
         mean, deviation = results["voter_mean"], results["voter_deviation"]

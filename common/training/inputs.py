@@ -1,7 +1,7 @@
-"""What an encoder is trained on: dataset, tokens, recipe; and the tokens of the rows that validate."""
+"""What an encoder is trained on: dataset, tokens, recipe; and the tokens of the validation rows."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,34 +14,49 @@ from common.training.encoders.configs import describe_source
 from common.training.encoders.registry import TFIDF
 from common.training.encoders.sources import Source, find_source
 from common.training.encoders.tokenizer import load_tokenizer
-from common.training.recipe import Recipe, TfidfRecipe, resolve_recipe, tfidf_recipe
-from common.training.rows import load_task
+from common.training.recipe import Recipe, resolve_recipe
+from common.training.rows import TfidfInputs, load_task, prepare_tfidf
 from common.training.teacher import Teacher, find_teachers, identify_teacher
 from common.training.tokens import Encoded, encode
 
+Part = tuple[pd.DataFrame, Encoded]  # rows and their tokens
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Inputs:
-    """What all members of an ensemble share: the dataset, tokenized once, and the encoder's identity."""
+    """What all members of an ensemble with one encoder share: the dataset, tokenized, and the encoder's identity."""
 
     dataset: Dataset
     source: Source
-    tokenizer: PreTrainedTokenizerBase | None  # None for `tfidf`, as encoded is empty
-    train_labels: np.ndarray  # [rows of train.csv] class numbers to train on, corrected; -1: left out of training
-    encoded: dict[str, Encoded]  # "train", and "valid", "test" where the dataset has them; rows as in its frames
-    recipe: Recipe | TfidfRecipe
-    teachers: list[Teacher]  # all models of the teaching run; empty where there is none
-    config: dict  # config.json but for the seed and the rows
+    tokenizer: PreTrainedTokenizerBase
+    train_labels: np.ndarray  # [rows of train.csv] class numbers, corrected; -1: excluded from training
+    encoded: dict[str, Encoded]  # "train", and "valid", "test" if the dataset has them; rows as in its frames
+    recipe: Recipe
+    teachers: Sequence[Teacher]  # all models of the teaching run; empty without one
+    config: dict  # config.json without the seed and the rows
+
+    @property
+    def name(self) -> str:
+        """The encoder's name, for run folders."""
+        return self.source.name.replace("/", "-")
+
+
+AnyInputs = Inputs | TfidfInputs
+
+
+def prepare_models(arguments: Namespace, print_line: Callable[[str], None]) -> dict[str, AnyInputs]:
+    """The inputs of each model in `arguments.models`. Raises UserError for bad input."""
+    inputs: dict[str, AnyInputs] = {}
+    for model in arguments.models:
+        one = Namespace(**vars(arguments) | {"model": model})
+        inputs[model] = (prepare_tfidf if model == TFIDF else prepare_inputs)(one, print_line)
+    return inputs
 
 
 def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> Inputs:
-    """Read the dataset, find the encoder, resolve the recipe, tokenize. Raises UserError for what users can mend."""
+    """Read the dataset, find the encoder, resolve the recipe, tokenize. Raises UserError for bad input."""
     task = load_task(arguments, print_line)
     dataset = task.dataset
-    if arguments.model == TFIDF:
-        recipe = tfidf_recipe(arguments)
-        config = {"model": {"name": TFIDF}, **task.config, "recipe": asdict(recipe)}
-        return Inputs(dataset, Source(TFIDF, TFIDF), None, task.train_labels, {}, recipe, [], config)
     source = find_source(arguments.model)
     source = replace(source, revision=pin_commit(source.location, source.revision))
     tokenizer, warnings = load_tokenizer(source, dataset.train["text"])
@@ -51,11 +66,11 @@ def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> I
     recipe = resolve_recipe(arguments, identity)
     if identity["weights"] == "pickle":
         print_line(
-            f"model {source.name}: no .safetensors file; pytorch_model.bin is read, tensors only, no code is run"
+            f"model {source.name}: no .safetensors file; reading only the tensors of pytorch_model.bin, no code is run"
         )
     if recipe.max_length > tokenizer.model_max_length:
         print_line(
-            f"model {source.name} reads {tokenizer.model_max_length} tokens at most: --max-length is lowered to that"
+            f"model {source.name} reads at most {tokenizer.model_max_length} tokens: --max-length is lowered to that"
         )
         recipe = replace(recipe, max_length=tokenizer.model_max_length)
     frames = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
@@ -87,13 +102,13 @@ def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> I
     return Inputs(dataset, source, tokenizer, task.train_labels, encoded, recipe, teachers, config)
 
 
-def validation_part(inputs: Inputs, valid_rows: np.ndarray) -> tuple[pd.DataFrame, Encoded | None] | None:
-    """The frame and tokens to validate on: those of valid.csv, else of the given rows of train.csv, else None."""
+def validation_part(inputs: Inputs, valid_rows: np.ndarray) -> Part | None:
+    """The rows to validate on: those of valid.csv, else the given rows of train.csv, else None."""
     if inputs.dataset.valid is not None:
-        return inputs.dataset.valid, inputs.encoded.get("valid")
+        return inputs.dataset.valid, inputs.encoded["valid"]
     return fold_part(inputs, valid_rows) if len(valid_rows) else None
 
 
-def fold_part(inputs: Inputs, rows: np.ndarray) -> tuple[pd.DataFrame, Encoded | None]:
-    """The frame and the tokens of the given rows of train.csv."""
-    return inputs.dataset.train.iloc[rows], inputs.encoded["train"].take(rows) if inputs.encoded else None
+def fold_part(inputs: Inputs, rows: np.ndarray) -> Part:
+    """The given rows of train.csv with their tokens."""
+    return inputs.dataset.train.iloc[rows], inputs.encoded["train"].take(rows)

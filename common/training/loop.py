@@ -1,6 +1,6 @@
-"""The loop: batches in an order drawn at random, a log, scores after every epoch, checkpoints.
+"""The training loop: shuffled batches, a log, scores after every epoch, checkpoints.
 
-Nothing depends on when a run was interrupted: a resumed one ends with the same weights and the same log.
+An interrupted and resumed run ends with the same weights and the same log as an uninterrupted one.
 """
 
 import math
@@ -20,18 +20,18 @@ from common.training.progress import progress_bar
 from common.training.step import Step
 from common.training.tokens import deal_batches
 
-LOG_EVERY = 10  # steps between two loss records: only then are losses read from the device
-WORTH_SAVING = 60  # seconds of training: less is computed again sooner than a large checkpoint is written
+LOG_EVERY = 10  # steps between loss records; losses are read from the device only then
+WORTH_SAVING = 60  # seconds of training; repeating less is faster than writing a large checkpoint
 BEST_WEIGHTS = "best.safetensors"
 
 
 class Diverged(UserError):
-    """The loss is not finite: this run cannot go on, others of an ensemble can."""
+    """The loss is not finite. This run fails; other members of an ensemble continue."""
 
 
 @dataclass
 class Progress:
-    """How far a run is: what a checkpoint holds beside the weights and the optimizer's state, as JSON."""
+    """The progress of a run: the part of a checkpoint besides weights and optimizer state, as JSON."""
 
     step: int = 0
     tokens: int = 0  # real tokens trained on, over all processes
@@ -44,12 +44,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fit:
-    """What training leaves besides the weights."""
+    """The results of training besides the weights."""
 
     seconds: float  # of training, as in Progress
     tokens: int  # real tokens trained on, over all processes
     steps: int
-    microbatch_tokens: int  # the budget in the end; smaller than at the start where memory ran out
+    microbatch_tokens: int  # at the end; smaller than at the start if memory ran out
     kept_epoch: int
 
 
@@ -61,12 +61,12 @@ def fit(
     log: Callable[[dict], None] = lambda record: None,
     checkpoint_minutes: float | None = 10.0,
 ) -> Fit:
-    """Train as the step's recipe says. Under torchrun every process calls this alike.
+    """Train according to the step's recipe. Under torchrun every process calls this.
 
     After each epoch `evaluate()` returns a dict with valid_loss, valid_accuracy and valid_macro_f1, or an empty one.
-    `log(record)` takes every record of metrics.jsonl, and first {"event": "start", "step"}: what was logged after that
-    step will come again. Checkpoints are kept in `folder`, an existing one is continued; one is saved after that many
-    minutes of training and in the end, or (None) only on a signal.
+    `log(record)` gets every record of metrics.jsonl, and first {"event": "start", "step"}: later steps will be logged
+    again. Checkpoints are in `folder`; training continues from an existing one. A checkpoint is saved every
+    `checkpoint_minutes` of training and at the end, or only on a signal if this is None.
     Raises Diverged for a loss that is not finite, Interrupted after SIGINT or SIGTERM (a checkpoint is saved first).
     """
     recipe, device, rows = step.recipe, step.device, len(step.texts.lengths)
@@ -99,7 +99,7 @@ def fit(
                 log({"event": "epoch", **now, "train_loss": epoch_loss, **scores, "seconds": progress.elapsed})
             best = recipe.keep == "best" and epoch_ends and _keep_best(step, progress, scores, epoch + 1, folder)
 
-            if logs or device.processes == 1:  # several processes agree where they wait for one another anyway
+            if logs or device.processes == 1:  # several processes agree only when they wait for one another anyway
                 due = best or progress.seconds - saved > _longest_unsaved(checkpoint_minutes, ends)
                 stops, due = agree(device, stop.requested, due)
                 if stops or due:
@@ -107,7 +107,7 @@ def fit(
                     clock.count_pause()
                     saved = progress.seconds
                 if stops:
-                    raise Interrupted("a checkpoint is saved; the same command goes on from there")
+                    raise Interrupted("a checkpoint is saved; the same command continues from it")
 
     if progress.best:
         if device.main:
@@ -118,34 +118,34 @@ def fit(
 
 
 def _longest_unsaved(checkpoint_minutes: float | None, ends: bool) -> float:
-    """How many seconds of training may be without a checkpoint; at the end fewer, as validation and tests follow."""
+    """The seconds of training allowed without a checkpoint; fewer at the end, where predictions follow."""
     if checkpoint_minutes is None:
         return math.inf
     return min(60 * checkpoint_minutes, WORTH_SAVING) if ends else 60 * checkpoint_minutes
 
 
 class Clock:
-    """Adds the time since its last call to the progress, as training or as a pause of it."""
+    """Adds the time since the last call to the progress, as training or as a pause."""
 
     def __init__(self, progress: Progress):
         self.progress, self.last = progress, time.monotonic()
 
     def count_pause(self) -> float:
-        """The seconds since the last call, which were no training."""
+        """Count the time since the last call as a pause; returns it in seconds."""
         now = time.monotonic()
         passed, self.last = now - self.last, now
         self.progress.elapsed += passed
         return passed
 
     def count_training(self) -> None:
-        """The time since the last call was training."""
+        """Count the time since the last call as training."""
         self.progress.seconds += self.count_pause()
 
 
 def _resume(step: Step, folder: Path, total_steps: int) -> Progress:
-    """The progress of the newest checkpoint, whose weights the model then has; or of a run that begins.
+    """Load the newest checkpoint and return its progress; without one, the progress of a new run.
 
-    Raises UserError where the processes find different checkpoints.
+    Raises UserError if the processes find different checkpoints.
     """
     stored = load_checkpoint(folder, step.model, step.optimizer, step.scaler, step.print_line) or {}
     progress = Progress(**{name: value for name, value in stored.items() if name in vars(Progress())})
@@ -161,7 +161,7 @@ def _resume(step: Step, folder: Path, total_steps: int) -> Progress:
 
 
 def _loss_record(step: Step, progress: Progress, rate: float) -> dict:
-    """The mean loss since the last record, which enters the epoch's. Raises Diverged where one is not finite."""
+    """The mean loss since the last record; adds to the epoch's loss. Raises Diverged if a loss is not finite."""
     losses = progress.losses + step.read_losses()
     if not all(map(math.isfinite, losses)):
         hint = " or use --precision fp32" if step.device.precision == "fp16" else ""
@@ -172,7 +172,7 @@ def _loss_record(step: Step, progress: Progress, rate: float) -> dict:
 
 
 def _save(step: Step, progress: Progress, folder: Path) -> None:
-    """Save a checkpoint; every process waits until it is there, so that none ends the others' work by leaving."""
+    """Save a checkpoint. Every process waits for it, so that no process exits while others still work."""
     progress.losses += step.read_losses()
     if step.device.main:
         save_checkpoint(folder, step.model, step.optimizer, vars(progress), step.scaler)
@@ -180,7 +180,7 @@ def _save(step: Step, progress: Progress, folder: Path) -> None:
 
 
 def _keep_best(step: Step, progress: Progress, scores: dict, epoch: int, folder: Path) -> bool:
-    """Save the weights where the validation accuracy is the highest yet; returns whether it is."""
+    """Save the weights if the validation accuracy is the highest so far; returns whether it is."""
     if progress.best and scores["valid_accuracy"] <= progress.best[0]:
         return False
     progress.best = [scores["valid_accuracy"], epoch]

@@ -1,4 +1,4 @@
-"""Options of the training scripts: defined once; `resolve_recipe` fills in what depends on the encoder's size."""
+"""Options of the training scripts. `resolve_recipe` sets the defaults that depend on the encoder's size."""
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 
@@ -11,7 +11,7 @@ UNCHANGING = {"model", "models", "data", "seed", "seeds", "folds", "members", "r
 
 
 def add_training_options(parser: ArgumentParser) -> None:
-    """Add what train.py and train_ensemble.py share. A default of None is resolved by `resolve_recipe`."""
+    """Add the options that train.py and train_ensemble.py share. `resolve_recipe` replaces defaults of None."""
     group = parser.add_argument_group("recipe", f"{_describe_sizes()} Some encoders have their own.")
     group.add_argument(
         "--epochs", type=number(int, 1), metavar="N", help="passes over the training rows (default: by size)"
@@ -32,54 +32,54 @@ def add_training_options(parser: ArgumentParser) -> None:
         "--head-factor",
         type=number(float, 0, low_open=True),
         metavar="X",
-        help="the new head learns X times as fast as the encoder (default: 10; tiny: 1)",
+        help="learning rate of the classification head, as a multiple of the encoder's (default: 10; tiny: 1)",
     )
     group.add_argument(
         "--weight-decay",
         type=number(float, 0),
         default=Recipe.weight_decay,
         metavar="W",
-        help="AdamW's decay; biases and norms are left out",
+        help="AdamW's weight decay, except for biases and norms",
     )
     group.add_argument(
         "--warmup",
         type=number(float, 0, 1),
         default=Recipe.warmup,
         metavar="SHARE",
-        help="share of the steps over which the rate rises; it then falls linearly to 0",
+        help="share of the steps for linear warm-up; then the learning rate decays linearly to 0",
     )
     group.add_argument(
         "--max-grad-norm",
         type=number(float, 0, low_open=True),
         default=Recipe.max_grad_norm,
         metavar="NORM",
-        help="gradients are clipped to this norm",
+        help="clip gradients to this norm",
     )
     group.add_argument(
         "--max-length",
         type=number(int, 8),
         default=Recipe.max_length,
         metavar="TOKENS",
-        help="most tokens read at once",
+        help="maximum tokens read at once",
     )
     group.add_argument(
         "--long-texts",
         choices=["windows", "head"],
         default=Recipe.long_texts,
-        help="beyond --max-length: windows trains on another part each epoch and predicts by the mean over all parts; "
-        "head reads the beginning alone",
+        help="texts longer than --max-length: windows trains on a random part in each epoch and predicts the mean over "
+        "all parts; head reads only the beginning",
     )
     group.add_argument(
         "--pooling",
         choices=["auto", "mean", "first"],
         default="auto",
-        help="how the last layer becomes one vector; auto: mean where the architecture has it",
+        help="pooling of the last layer; auto: mean if the architecture supports it",
     )
     group.add_argument(
         "--dropout",
         type=number(float, 0, 0.9),
         metavar="P",
-        help="dropout of hidden states (default: as the checkpoint has it)",
+        help="dropout of hidden states (default: the checkpoint's)",
     )
     group.add_argument(
         "--attention-dropout",
@@ -87,7 +87,7 @@ def add_training_options(parser: ArgumentParser) -> None:
         default=Recipe.attention_dropout,
         metavar="P",
         help="dropout of attention weights, or 'checkpoint' for the checkpoint's value; "
-        "anything but 0 forgoes fused attention and takes 2 to 3 times as long",
+        "values other than 0 disable fused attention, which takes 2 to 3 times as long",
     )
     group.add_argument(
         "--label-smoothing",
@@ -101,21 +101,20 @@ def add_training_options(parser: ArgumentParser) -> None:
         type=number(float, 0),
         default=Recipe.adversarial,
         metavar="E",
-        help="each step learns also from word embeddings moved by E, 1 say, against the loss (FGM): twice the time; "
-        "what it gave: README",
+        help="FGM adversarial training with step size E (try 1); doubles the time; see docs/accuracy.md",
     )
     group.add_argument(
         "--class-weights",
         choices=["none", "balanced"],
         default=Recipe.class_weights,
-        help="balanced: rare classes count more, all classes alike in sum",
+        help="balanced: weight classes inversely to their frequency",
     )
     group.add_argument(
         "--keep",
         choices=["last", "best"],
         default=Recipe.keep,
-        help="which epoch's weights to keep; best selects on the validation rows, whose score is then "
-        "too good, and results.json says so",
+        help="which epoch's weights to keep; best selects on the validation rows, so their score is too high "
+        "(noted in results.json)",
     )
 
     group = parser.add_argument_group("rows")
@@ -124,88 +123,88 @@ def add_training_options(parser: ArgumentParser) -> None:
         type=number(float, 0, 0.9),
         default=Recipe.valid_fraction,
         metavar="SHARE",
-        help="share of train.csv that validates, where there is no valid.csv; 0 trains on everything",
+        help="share of train.csv to validate on if there is no valid.csv; 0 trains on all rows",
     )
     group.add_argument(
         "--split-seed",
         type=number(int, 0),
         default=Recipe.split_seed,
         metavar="N",
-        help="draws the validation rows and the folds; --seed leaves them as they are",
+        help="random seed of the validation rows and folds; --seed does not change them",
     )
-    group.add_argument("--max-train-rows", type=number(int, 1), metavar="N", help="a random part, for quick runs")
-    group.add_argument("--max-steps", type=number(int, 1), metavar="N", help="stop after N steps, for quick runs")
+    group.add_argument("--max-train-rows", type=number(int, 1), metavar="N", help="train on N random rows only")
+    group.add_argument("--max-steps", type=number(int, 1), metavar="N", help="stop after N steps")
 
     group.add_argument(
         "--teacher",
         metavar="RUN",
-        help="learn also the probabilities that the models of this run give: for training rows that they never saw, "
-        "and for unlabelled.csv in the data folder, or else the texts of test.csv (tfidf does without)",
+        help="also learn the probabilities of this run's models: for training rows that they never saw, and for "
+        "unlabelled.csv in the data folder, or else the texts of test.csv (not with tfidf)",
     )
     group.add_argument(
         "--teacher-share",
         type=number(float, 0, 1),
         default=Recipe.teacher_share,
         metavar="SHARE",
-        help="share of the teacher's probabilities in a training row's label; unlabelled texts have them alone",
+        help="weight of the teacher's probabilities in a training row's label; unlabelled texts have only these",
     )
 
     changes = group.add_mutually_exclusive_group()
     changes.add_argument(
         "--corrections",
         metavar="CSV",
-        help="corrections.csv of the review page, applied to training rows only",
+        help="corrections.csv of the review page, applied only to training rows",
     )
     changes.add_argument(
         "--auto-exclude",
         metavar="CSV",
-        help="label_issues.csv of find_label_issues.py: rows flagged for their label do not train",
+        help="label_issues.csv of find_label_issues.py: exclude rows with a flagged label from training",
     )
 
     group = parser.add_argument_group("machine")
-    group.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where to compute")
+    group.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
     group.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="auto: bf16 on GPUs and CPUs that have it natively, else fp16 on GPUs and fp32 on CPUs; "
-        "CPUs predict in fp32 always; fp32 on CUDA multiplies matrices in TF32",
+        help="auto: bf16 on GPUs and CPUs with native support, else fp16 on GPUs and fp32 on CPUs; CPUs always predict "
+        "in fp32; fp32 on CUDA uses TF32 for matrix products",
     )
     group.add_argument(
         "--compile",
         choices=["auto", "on", "off"],
         default="auto",
-        help="compile the encoder layers; auto: on CUDA where the runs are long enough to earn it back",
+        help="compile the encoder layers; auto: on CUDA if training is long enough to save time",
     )
     group.add_argument(
         "--gradient-checkpointing",
         action=BooleanOptionalAction,
         default=False,
-        help="recompute activations: about a third slower, for models that do not fit otherwise",
+        help="save memory by recomputing activations; about a third slower",
     )
     group.add_argument(
         "--microbatch-tokens",
         type=number(int, 1),
         metavar="N",
-        help="most tokens computed at once; halved by itself when memory runs out (default: by memory)",
+        help="maximum tokens computed at once; halved automatically if memory runs out (default: by memory)",
     )
     group.add_argument(
         "--checkpoint-minutes",
         type=number(float, 0),
         default=10.0,
         metavar="M",
-        help="save a checkpoint after this much training, and on Ctrl-C and SIGTERM",
+        help="minutes of training between checkpoints; one is also saved on Ctrl-C and SIGTERM",
     )
     group.add_argument(
         "--track",
         type=tracker_name,
         metavar="TRACKER",
-        help=f"also send the figures to a tracker that is installed: {', '.join(TRACKERS)}",
+        help=f"also log to an installed experiment tracker: {', '.join(TRACKERS)}",
     )
 
 
 def changed_options(parser: ArgumentParser, arguments: Namespace) -> dict:
-    """The options whose values are not their defaults, for environment.json; names and places of the run excepted."""
+    """The options that differ from their defaults, for environment.json, except names and folders of the run."""
     return {
         name: value
         for name, value in vars(arguments).items()
@@ -213,7 +212,7 @@ def changed_options(parser: ArgumentParser, arguments: Namespace) -> dict:
     }
 
 
-def _describe_sizes():
+def _describe_sizes() -> str:
     """SIZE_DEFAULTS in a sentence."""
     parts = []
     for limit, values in SIZE_DEFAULTS:
@@ -222,5 +221,6 @@ def _describe_sizes():
     return f"By the encoder's size: {'; '.join(parts)}."
 
 
-def _attention_dropout(text):
+def _attention_dropout(text: str) -> float | None:
+    """The type of --attention-dropout; None: the checkpoint's."""
     return None if text == "checkpoint" else number(float, 0, 0.9)(text)

@@ -1,4 +1,4 @@
-"""Figures of training: learning curves, and an ensemble's accuracy over its size."""
+"""Figures of training: learning curves, and an ensemble's accuracy by its size."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from common.plots import COLOURS, new_figure, save_figure, styled
 
-MOST_NAMED = 15  # curves that get a name each
-LEAST_POINTS = 20  # of a score axis: one row of sixty, 1.7 points, must not look like a jump
+MOST_NAMED = 15  # curves in the legend
+LEAST_POINTS = 20  # of a score axis, so that one row of sixty (1.7 points) does not look like a jump
 
 
 @styled
@@ -57,7 +57,7 @@ def draw_learning_curves(path: Path, runs: dict[str, list[dict]]) -> None:
 
 @styled
 def draw_ensemble_curve(path: Path, results: dict) -> None:
-    """Draw the ensemble's accuracy over its size, beside the single models' scores.
+    """Draw the ensemble's accuracy by its size, and the single models' accuracies.
 
     `results` is an ensemble's results.json: its "curve", "voters", "accuracy_interval" and "rows".
     """
@@ -89,7 +89,7 @@ def draw_ensemble_curve(path: Path, results: dict) -> None:
 
 
 def _widen(axis: Axes) -> None:
-    """Let a score axis in percent span at least LEAST_POINTS, within 0 to 100."""
+    """Widen a score axis in percent to at least LEAST_POINTS, within 0 to 100."""
     low, high = axis.get_ylim()
     top = min(high + max(0.0, LEAST_POINTS - (high - low)) / 2, 101.0)
     axis.set_ylim(max(0.0, min(low, top - LEAST_POINTS)), top)

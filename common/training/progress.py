@@ -1,4 +1,4 @@
-"""How far the work is: a bar where one can be drawn, elsewhere (a log, a pipe) a line a minute."""
+"""Progress: a bar on a terminal, or one line per minute in a log or pipe."""
 
 import sys
 import time
@@ -9,9 +9,9 @@ LINE_EVERY = 60  # seconds
 
 
 def progress_bar(total: int, what: str, unit: str, done: int = 0, shown: bool = True) -> "tqdm | Lines":
-    """A context manager with `update(n=1)`, to be called whenever `n` more of the `total` units are done.
+    """A context manager with `update(n=1)`, to call when `n` more of the `total` units are done.
 
-    `done` are done already. `shown` is False in the processes of a torchrun that stay silent.
+    `done` units are already done. `shown` is False in silent processes of a torchrun.
     """
     if shown and not sys.stderr.isatty():
         return Lines(total, what, unit, done)
@@ -19,21 +19,21 @@ def progress_bar(total: int, what: str, unit: str, done: int = 0, shown: bool = 
 
 
 class Lines:
-    """Prints how many are done, how fast, and the time left: once a minute, and not at all where it is over sooner."""
+    """Prints progress, speed and remaining time once a minute; nothing if the work takes less."""
 
     def __init__(self, total: int, what: str, unit: str, done: int):
         self.total, self.what, self.unit = total, what, unit
         self.first = self.done = done
         self.start = self.last = time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> "Lines":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         pass
 
     def update(self, n: int = 1) -> None:
-        """Count `n` more; print a line where the last one is a minute old."""
+        """Count `n` more; print a line if the last one is a minute old."""
         self.done += n
         now = time.monotonic()
         if now - self.last < LINE_EVERY or self.done >= self.total:
@@ -46,7 +46,7 @@ class Lines:
 
 
 def show_duration(seconds: float) -> str:
-    """Rounded as one would say it: `40 s`, `12 min`, `3 h 5 min`."""
+    """A rounded duration: `40 s`, `12 min`, `3 h 5 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -54,6 +54,6 @@ def show_duration(seconds: float) -> str:
 
 
 def show_time_left(seconds: list[float], members: int) -> str:
-    """A line about the members of an ensemble that are left, by the `seconds` that each took so far."""
+    """A line on the remaining members of an ensemble, from the `seconds` of each finished member."""
     left = show_duration(members * sum(seconds) / len(seconds))
     return f"{members} member{'s' * (members > 1)} to go, about {left} at this rate"

@@ -1,4 +1,4 @@
-"""The recipe: every option that decides what a run learns, with defaults that suit the encoder's size."""
+"""The recipe: all options that affect what a run learns, with defaults by the encoder's size."""
 
 from argparse import Namespace
 from dataclasses import dataclass, fields
@@ -7,8 +7,8 @@ from common.cli import UserError
 from common.training.encoders.architectures import can_pool_by_mean
 from common.training.encoders.registry import MODELS
 
-# By number of weights. The first row is `tiny`, from scratch, where the head is as new as the rest. The larger ones
-# follow the literature until they can be measured here (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 2 to 4 epochs,
+# By number of weights. The first row is `tiny`, which is trained from scratch, so its head learns no faster. The values
+# for larger encoders are not measured here; they follow Devlin et al. 2019, appendix A.3 (2e-5 to 5e-5, 2 to 4 epochs,
 # batch 16 or 32).
 SIZE_DEFAULTS = (
     (0, {"learning_rate": 1e-3, "epochs": 12, "batch_size": 16, "head_factor": 1.0}),
@@ -20,12 +20,12 @@ SIZE_DEFAULTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What decides the result beside data, encoder and seed; config.json records it. Options of the same names."""
+    """The options that affect the result, besides data, encoder and seed; recorded in config.json."""
 
     epochs: int
     batch_size: int  # texts per optimizer step, over all processes
     learning_rate: float  # peak, of the encoder
-    head_factor: float  # the new head learns this many times as fast
+    head_factor: float  # the head's learning rate, as a multiple
     weight_decay: float = 0.01
     warmup: float = 0.1  # share of the steps
     max_grad_norm: float = 1.0
@@ -47,7 +47,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TfidfRecipe:
-    """What decides the result of `tfidf`: of the options, those that it can follow."""
+    """The options that affect the result of `tfidf`."""
 
     class_weights: str
     valid_fraction: float
@@ -56,14 +56,14 @@ class TfidfRecipe:
 
 
 def tfidf_recipe(arguments: Namespace) -> TfidfRecipe:
-    """The recipe of `tfidf` that the options ask for."""
+    """The recipe of `tfidf` from the options."""
     return TfidfRecipe(*(getattr(arguments, field.name) for field in fields(TfidfRecipe)))
 
 
 def resolve_recipe(arguments: Namespace, identity: dict) -> Recipe:
-    """The recipe that the options ask for; where they say nothing, the encoder's own defaults or those of its size.
+    """The recipe from the options; unset options get the encoder's defaults or those of its size.
 
-    `identity` has its number of "parameters" and its "model_type" (see `describe_source`).
+    `identity` is the encoder's (see `describe_source`).
     """
     defaults = dict(next(values for limit, values in SIZE_DEFAULTS if identity["parameters"] <= limit))
     if arguments.model in MODELS:
@@ -76,6 +76,6 @@ def resolve_recipe(arguments: Namespace, identity: dict) -> Recipe:
 
 
 def check_keep(recipe: Recipe, has_validation: bool) -> None:
-    """Refuse --keep best where nothing could select. Raises UserError."""
+    """Raise UserError for --keep best without validation rows."""
     if recipe.keep == "best" and not has_validation:
         raise UserError("--keep best needs validation rows; raise --valid-fraction or use --keep last")

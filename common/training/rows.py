@@ -1,8 +1,8 @@
-"""Which rows train and which validate, and with which labels. No torch: every kind of model learns from these."""
+"""Which rows train and validate, and with which labels, for every kind of model. No torch."""
 
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +14,43 @@ from common.corrections import apply_corrections, flagged_ids
 from common.data import Dataset, load_dataset
 from common.files import sha256
 from common.splitting.splits import describe_overlap, split_validation
-from common.training.recipe import Recipe
+from common.training.encoders.registry import TFIDF
+from common.training.recipe import Recipe, TfidfRecipe, tfidf_recipe
+from common.training.teacher import Teacher
 
 COLUMN_OPTIONS = ("text_column", "label_column", "id_column")
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is learnt: the dataset, and the labels that its rows train with."""
+    """The dataset, and the labels to train with."""
 
     dataset: Dataset
-    train_labels: np.ndarray  # [rows of train.csv] class numbers, corrected; -1: left out of training
+    train_labels: np.ndarray  # [rows of train.csv] class numbers, corrected; -1: excluded from training
     config: dict  # its part of config.json
 
 
+@dataclass(frozen=True, eq=False)
+class TfidfInputs:
+    """What `tfidf` is trained on: the counterpart of an encoder's Inputs."""
+
+    dataset: Dataset
+    train_labels: np.ndarray  # as in Task
+    recipe: TfidfRecipe
+    config: dict  # config.json without the seed and the rows
+    name: str = TFIDF
+    teachers: tuple[Teacher, ...] = ()
+
+
+def prepare_tfidf(arguments: Namespace, print_line: Callable[[str], None]) -> TfidfInputs:
+    """Read the dataset and resolve the recipe of `tfidf`. Raises UserError for bad input."""
+    task, recipe = load_task(arguments, print_line), tfidf_recipe(arguments)
+    config = {"model": {"name": TFIDF}, **task.config, "recipe": asdict(recipe)}
+    return TfidfInputs(task.dataset, task.train_labels, recipe, config)
+
+
 def load_task(arguments: Namespace, print_line: Callable[[str], None]) -> Task:
-    """Read the dataset and the corrections that the options name. Raises UserError for what users can mend."""
+    """Read the dataset and the corrections. Raises UserError for bad input."""
     options = data_options(arguments)
     dataset = load_dataset(arguments.data, **options)
     for line in describe_overlap(dataset):
@@ -50,9 +71,9 @@ def load_task(arguments: Namespace, print_line: Callable[[str], None]) -> Task:
 
 
 def corrected_labels(dataset: Dataset, arguments: Namespace) -> tuple[np.ndarray, dict | None]:
-    """The class number that each row of train.csv trains with, -1 for none; and what changed them, for config.json.
+    """The class number with which each row of train.csv trains, -1 for none; and the changes, for config.json.
 
-    Corrections touch the training side alone: rows that validate keep the labels that they were given.
+    Corrections apply only to training: validation rows keep their given labels.
     """
     label_of = dict(zip(dataset.train["id"], dataset.train["label"], strict=True))
     changes = None
@@ -76,21 +97,21 @@ def corrected_labels(dataset: Dataset, arguments: Namespace) -> tuple[np.ndarray
 
 
 def describe_kept_labels(dataset: Dataset, train_labels: np.ndarray, valid_rows: np.ndarray) -> str | None:
-    """How many corrections fall on validation rows and so change nothing, as a line to print; None without any."""
+    """A line on how many corrections are ignored because they are of validation rows; None if there are none."""
     given = class_numbers(dataset.train["label"].iloc[valid_rows], dataset.classes)
     kept = int((train_labels[valid_rows] != given).sum())
-    return f"corrections: {kept} lie in validation rows, which keep their labels" if kept else None
+    return f"corrections: {kept} ignored, because validation rows keep their given labels" if kept else None
 
 
-def choose_rows(dataset: Dataset, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """The positions in train.csv that train and that validate: a seeded split, thinned by max_train_rows."""
+def choose_rows(dataset: Dataset, recipe: Recipe | TfidfRecipe) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in train.csv of the training and validation rows: a seeded split, limited by max_train_rows."""
     fraction = 0 if dataset.valid is not None else recipe.valid_fraction
     train_rows, valid_rows = split_validation(dataset.train, fraction, recipe.split_seed)
     return thin(train_rows, recipe), valid_rows
 
 
-def thin(rows: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """A random part of `rows`, in order, where the recipe limits them."""
+def thin(rows: np.ndarray, recipe: Recipe | TfidfRecipe) -> np.ndarray:
+    """A random part of `rows`, in order, if the recipe limits them."""
     if not recipe.max_train_rows or recipe.max_train_rows >= len(rows):
         return rows
     order = np.random.default_rng(recipe.split_seed).permutation(len(rows))
@@ -98,7 +119,7 @@ def thin(rows: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 
 def validation_frame(dataset: Dataset, valid_rows: np.ndarray) -> pd.DataFrame | None:
-    """The rows to validate on: those of valid.csv, else the given ones of train.csv, else None."""
+    """The validation rows: those of valid.csv, else the given rows of train.csv, else None."""
     if dataset.valid is not None:
         return dataset.valid
     return dataset.train.iloc[valid_rows] if len(valid_rows) else None

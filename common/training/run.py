@@ -1,4 +1,4 @@
-"""One run: trains a model and fills its folder, from environment.json to results.json."""
+"""One run: train a model and write all files of its run folder."""
 
 import shutil
 import textwrap
@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from common.training.compute.forward import compile_layers
 from common.training.compute.memory import recompute_activations
 from common.training.encoders.models import load_model
 from common.training.encoders.trial import try_model
-from common.training.inputs import Inputs, fold_part
+from common.training.inputs import Inputs, Part, fold_part
 from common.training.loop import fit
 from common.training.plots import draw_learning_curves
 from common.training.prediction import predict
@@ -34,7 +35,10 @@ from common.training.teacher import Lesson, mix_labels
 from common.training.tokens import Encoded, encode
 from common.training.tracking import Tracker
 
-STUCK_SHARE, STUCK_EXCESS = 0.95, 0.25  # of validation rows predicted as one class; above that class' own share
+STUCK_SHARE, STUCK_EXCESS = (
+    0.95,
+    0.25,
+)  # validation rows predicted as one class; above its true share
 
 
 def fine_tune(
@@ -42,7 +46,7 @@ def fine_tune(
     inputs: Inputs,
     seed: int,
     train_rows: np.ndarray,
-    held_out: tuple[pd.DataFrame, Encoded] | None,
+    held_out: Part | None,
     device: Device,
     arguments: Namespace,
     print_line: Callable[[str], None],
@@ -52,10 +56,10 @@ def fine_tune(
 ) -> dict:
     """Train one model in an opened run folder and write all its files; returns results.json's content.
 
-    `train_rows` are positions in train.csv. `held_out` is the frame and the tokens of the rows to validate on, or
-    None. `arguments` are those of add_training_options. `baseline` is written into results.json; of a `lesson` the
-    model learns, too. `runs` is how many of this kind this process trains: they share compiled code. Every process of a
-    torchrun calls this; the main one writes and prints.
+    `train_rows` are positions in train.csv. `held_out` are the rows to validate on, or None. `arguments` are those of
+    add_training_options. `baseline` is written into results.json. A `lesson` adds soft labels. `runs` is the number of
+    runs of this encoder in this process, which share compiled code. Every process of a torchrun calls this; the main
+    process writes and prints.
     """
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
@@ -91,7 +95,7 @@ def fine_tune(
             folder / "environment.json", environment() | _machine(device, compiled) | {"options": arguments.changed}
         )
 
-    def evaluate():
+    def evaluate() -> dict:
         if held_out is None:
             return {}
         frame, encoded = held_out
@@ -103,7 +107,7 @@ def fine_tune(
 
     tracker = Tracker(arguments.track if device.main else None, folder, print_line)
 
-    def log(record):
+    def log(record: dict) -> None:
         tracker.log(record)
         if device.main and record["event"] == "start":
             cut_metrics(folder, record["step"])
@@ -117,7 +121,7 @@ def fine_tune(
         step, folder / "checkpoints", evaluate=evaluate, log=log, checkpoint_minutes=arguments.checkpoint_minutes
     )
 
-    results = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
+    results: dict[str, Any] = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
         results |= {"evaluated_on": "valid"} | _predict_file(folder / VALID, model, *held_out, inputs, device)
     if dataset.test is not None:
@@ -148,7 +152,7 @@ def fine_tune(
 
 
 def _machine(device: Device, compiled: bool) -> dict:
-    """What environment.json says of where and how a run was computed."""
+    """The device and settings of a run, for environment.json."""
     return {
         "device": device.name,
         "precision": device.precision,
@@ -171,22 +175,23 @@ def _predict_file(
 
 
 def _stuck_line(predicted: np.ndarray, labels: np.ndarray) -> str | None:
-    """A warning where the model gives nearly all rows one class that far fewer of them have; else None.
+    """A warning if the model predicts one class for nearly all rows, but far fewer rows have it; else None.
 
-    ELECTRA and large models get stuck so: no gradient leads out again.
+    ELECTRA and large models can get stuck like this and do not recover.
     """
     classes, counts = np.unique(predicted.astype(str), return_counts=True)
     name, share = classes[counts.argmax()], counts.max() / counts.sum()
     if share < STUCK_SHARE or share - (labels.astype(str) == name).mean() < STUCK_EXCESS:
         return None
     return (
-        f"warning: {share:.0%} of the validation rows are predicted as {name}: the model may be stuck; "
-        "if the next epochs do not change that, start again with half the --learning-rate, or --warmup 0.2, "
+        f"warning: {share:.0%} of the validation rows are predicted as {name}; the model may be stuck. "
+        "If the next epochs do not change this, start again with half the --learning-rate, or --warmup 0.2, "
         "or another --seed"
     )
 
 
 def _epoch_line(record: dict, epochs: int) -> str:
+    """The line that is printed after an epoch."""
     line = f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}  loss {record['train_loss']:.3f}"
     if "valid_loss" in record:
         line += (

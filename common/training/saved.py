@@ -13,6 +13,7 @@ from common.cli import UserError
 from common.files import replace, share, writing
 from common.saved.card import describe_model
 from common.saved.settings import Settings, read_settings
+from common.tfidf.run import is_tfidf, predict_tfidf
 from common.training.compute.devices import Device
 from common.training.encoders.configs import load_config, load_part
 from common.training.encoders.models import head_parameters, load_model, unshared_weights
@@ -70,7 +71,9 @@ def load_encoder(
 
 
 def predict_texts(run: Path, texts: Sequence[str], device: Device) -> np.ndarray:
-    """A run's probabilities for `texts`, [texts, classes] float32, with long texts read as in training."""
+    """A run's probabilities for `texts`, [texts, classes] float32, by its encoder or `tfidf`, read as in training."""
+    if is_tfidf(run):
+        return predict_tfidf(run, texts)
     folder = run / "model"
     return load_encoder(folder, read_settings(folder), device.predicting(), f"predict by {run.name}")(texts)
 

@@ -1,8 +1,8 @@
 """One optimizer step.
 
-A batch is computed in microbatches of similar length, whose gradients are summed: memory and padding are then questions
-of speed alone, never of what is learnt. All randomness of a step comes from (seed, step), so that a resumed run needs
-no random state and ends with the same weights.
+A batch is computed in microbatches of texts of similar length, whose gradients are summed. So memory and padding affect
+only the speed, not the result. All randomness of a step comes from (seed, step): a resumed run needs no random state
+and ends with the same weights.
 """
 
 import contextlib
@@ -19,17 +19,18 @@ from common.training.compute.dropout import use_word_dropout
 from common.training.compute.forward import choose_mode, compute_logits
 from common.training.compute.memory import free_cached_memory, is_out_of_memory, microbatch_budget
 from common.training.compute.processes import GradientExchange, sum_over_processes
+from common.training.encoders.models import class_count
 from common.training.optimizer import class_weights, make_optimizer
 from common.training.recipe import Recipe
 from common.training.tokens import Encoded, TokenStore, cut_heads, draw_windows, split_by_length
 
 
 class Step:
-    """One optimizer step: forward and backward in microbatches, clip, update; and what these need again and again.
+    """One optimizer step: forward and backward in microbatches, clip, update; and the state for them.
 
-    Trains `model` in place on `texts` (Encoded, whole) with class numbers `labels` [texts] (a NumPy int array),
-    or soft ones [texts, classes] (float32).
-    `budget` is how many tokens are computed at once (default: by memory); it is halved where memory runs out.
+    Trains `model` in place on the whole `texts` with class numbers `labels` [texts] (int), or soft labels
+    [texts, classes] (float32). `budget` is the number of tokens computed at once (default: by memory); it is halved
+    when memory runs out.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class Step:
         budget: int | None = None,
         print_line: Callable[[str], None] = print,
     ):
-        model.to(device.device)
+        device.place(model)
         self.model, self.recipe, self.seed, self.device, self.print_line = model, recipe, seed, device, print_line
-        self.texts, self.store, self.epoch = texts, None, None
+        self.texts = texts
+        self.store: TokenStore  # what the epoch reads: see begin_epoch
+        self.epoch: int | None = None
         self.budget = budget or microbatch_budget(model, device)
         self.mode = choose_mode(model, device)
         if device.device.type == "cpu":
@@ -55,18 +58,18 @@ class Step:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]  # from first layer to last
         self.exchange = GradientExchange(trained) if device.processes > 1 else None
         self.scaler = torch.amp.GradScaler("cuda") if device.precision == "fp16" else None
-        weights = class_weights(labels, model.config.num_labels, recipe.class_weights)
+        weights = class_weights(labels, class_count(model), recipe.class_weights)
         self.row_weights = labels @ weights if labels.ndim == 2 else weights[labels]
         self.class_weights = torch.from_numpy(weights).float().to(device.device)
         self.labels = torch.tensor(labels, device=device.device)
-        self.losses = []
+        self.losses: list[torch.Tensor] = []
 
     def begin_epoch(self, epoch: int) -> None:
-        """Choose what of each text this epoch reads: it depends on (seed, epoch) alone. Cheap within an epoch."""
+        """Choose the part of each text that this epoch reads, from (seed, epoch). Call it before every step."""
         if epoch == self.epoch:
             return
         max_length, windows = self.recipe.max_length, self.recipe.long_texts == "windows"
-        if self.store is None or (windows and self.texts.lengths.max() > max_length):
+        if self.epoch is None or (windows and self.texts.lengths.max() > max_length):
             read = draw_windows(self.texts, max_length, self.seed, epoch) if windows else None
             self.store = TokenStore(read or cut_heads(self.texts, max_length), self.device.device)
         self.epoch = epoch
@@ -74,7 +77,7 @@ class Step:
     def __call__(self, step: int, rows: np.ndarray, rate: float) -> None:
         """Train on the texts `rows`, the batch of step number `step`, at `rate` times the peak learning rates.
 
-        Raises UserError where memory does not hold a single text, or the optimizer's state.
+        Raises UserError if a single text or the optimizer's state does not fit into memory.
         """
         self.losses.append(self._backward(step, rows))
         try:
@@ -83,12 +86,12 @@ class Step:
             if not is_out_of_memory(error):
                 raise
             raise UserError(
-                "GPU memory is too small for the model's gradients and the optimizer's state: take a smaller model, or "
+                "GPU memory is too small for the model's gradients and the optimizer's state: use a smaller model, or "
                 "a GPU that no other process uses"
             ) from None
 
     def _backward(self, step: int, rows: np.ndarray) -> torch.Tensor:
-        """Compute the batch's gradients, in smaller microbatches where memory runs out; returns the loss."""
+        """Compute the batch's gradients, in smaller microbatches if memory runs out; returns the loss."""
         direction, adversarial = None, bool(self.recipe.adversarial)
         if self.exchange:
             self.exchange.begin()
@@ -106,21 +109,22 @@ class Step:
                 if self.budget <= self.store.lengths[rows].max():
                     raise UserError(
                         "GPU memory is too small for a single text; lower --max-length, add --gradient-checkpointing, "
-                        "or take a smaller model"
+                        "or use a smaller model"
                     ) from None
-            self._shrink_budget()  # outside the handler: the exception would keep the failed step's tensors alive
+            self._shrink_budget()  # outside `except`: the exception keeps the failed step's tensors alive
         if self.exchange:
             self.exchange.finish()
         return loss
 
     def _shrink_budget(self) -> None:
+        """Discard the failed attempt's gradients and halve the budget."""
         if self.exchange:
             self.exchange.pause()
         self.optimizer.zero_grad()
         free_cached_memory(self.device)
         self.budget = max(self.budget // 2, 1)
         self.print_line(
-            f"GPU memory is full: going on with microbatches of {self.budget} tokens (same batches, same result)"
+            f"GPU memory is full: continuing with microbatches of {self.budget} tokens (same batches, same result)"
         )
 
     def _update(self, rate: float) -> None:
@@ -138,15 +142,15 @@ class Step:
         self.optimizer.zero_grad()
 
     def _accumulate(self, step: int, rows: np.ndarray, last_pass: bool = False) -> torch.Tensor:
-        """Add up the gradients of the batch's mean loss, of this process' share of the rows; returns that share.
+        """Sum the gradients of this process' share of the batch's mean loss; returns this share of the loss.
 
-        In the step's `last_pass` the last microbatch completes the gradients: the processes begin to exchange them.
+        In the step's `last_pass` the last microbatch completes the gradients, and the processes start to exchange them.
         """
         self.model.train()
         torch.manual_seed((self.seed * 1_000_003 + step) * 1009 + self.device.rank)
         normaliser = float(self.row_weights[rows].sum())
         share = rows[self.device.rank :: self.device.processes]
-        scale = 1.0 if len(share) else 0.0  # fewer rows than processes: take part, without weight
+        scale = 1.0 if len(share) else 0.0  # fewer rows than processes: take part with weight 0
         total = torch.zeros((), device=self.device.device)
         lengths, padded = self.store.lengths, self.mode == "padded"
         microbatches = split_by_length(share if len(share) else rows[:1], lengths, self.budget, padded)
@@ -158,20 +162,26 @@ class Step:
             total += loss.detach()
         return total
 
+    def _embeddings(self) -> torch.nn.Parameter:
+        """The word embeddings, [vocabulary, width]."""
+        return self.model.get_input_embeddings().get_parameter("weight")
+
     def _direction(self) -> torch.Tensor:
-        """The gradient of the batch, over all processes, on the word embeddings, [pieces, width], of length 1."""
-        direction = self.model.get_input_embeddings().weight.grad.clone()
+        """The batch's gradient of the word embeddings over all processes, [vocabulary, width], scaled to length 1."""
+        gradient = self._embeddings().grad
+        assert gradient is not None  # the backward pass has just computed it
+        direction = gradient.clone()
         if self.device.processes > 1:
             sum_over_processes([direction])
         return direction / direction.norm().clamp_min(1e-12)
 
     @contextlib.contextmanager
     def _moved_embeddings(self, direction: torch.Tensor) -> Iterator[None]:
-        """While entered, the word embeddings stand the recipe's `adversarial` away in this direction.
+        """Within this context, move the word embeddings by the recipe's `adversarial` in this direction.
 
-        Adversarial training on word embeddings, one step of the fast gradient method (Miyato, Dai, Goodfellow 2017).
+        Adversarial training with one step of the fast gradient method, FGM (Miyato, Dai, Goodfellow 2017).
         """
-        table = self.model.get_input_embeddings().weight
+        table = self._embeddings()
         before = table.detach().clone()
         with torch.no_grad():
             table.add_(direction, alpha=self.recipe.adversarial)
@@ -185,7 +195,7 @@ class Step:
         """The summed loss of a microbatch."""
         return functional.cross_entropy(
             self.logits(rows),
-            self.labels[self.store.to_device(rows)],  # indexed by an array of the host, a GPU would wait for the copy
+            self.labels[self.store.to_device(rows)],  # indexing with a host array would make a GPU wait
             self.class_weights,
             reduction="sum",
             label_smoothing=self.recipe.label_smoothing,
@@ -197,7 +207,7 @@ class Step:
             return compute_logits(self.model, self.store.gather(rows), self.mode).float()
 
     def read_losses(self) -> list[float]:
-        """The batch losses since the last call, over all processes: the one moment at which the host waits."""
+        """The batch losses since the last call, summed over processes. The host waits for the device only here."""
         if not self.losses:
             return []
         values = torch.stack(self.losses)

@@ -1,4 +1,4 @@
-"""The lines that the training scripts end with. No torch: `tfidf` ends with them, too."""
+"""The summary that the training scripts print at the end. No torch: `tfidf` prints it, too."""
 
 from pathlib import Path
 
@@ -7,10 +7,12 @@ from common.runs import run_name
 
 
 def summary_lines(folder: Path, results: dict) -> list[str]:
-    """Scores with intervals, the baseline, the speed, and where the files are."""
+    """Scores with intervals, the baseline, the speed and the files."""
     lines = score_lines(results)
     if results.get("selected_on_validation"):
-        lines.append(f"       epoch {results['kept_epoch']} was chosen on the validation rows: expect less elsewhere")
+        lines.append(
+            f"       epoch {results['kept_epoch']} was selected on the validation rows: their score is too high"
+        )
     if results.get("baseline"):
         lines.append(baseline_line(results["baseline"]))
     speed = f"{results['tokens_per_second']:,.0f} tokens/s, " if "tokens_per_second" in results else ""
@@ -21,14 +23,14 @@ def summary_lines(folder: Path, results: dict) -> list[str]:
 
 
 def baseline_line(baseline: dict) -> str:
-    """What the model without a neural network scores on the same rows."""
+    """The scores of `tfidf` on the same rows."""
     parts = [("", baseline), ("test ", baseline["test"])]
     scores = [f"{name}accuracy {part['accuracy']:.2%}" for name, part in parts if part and part["accuracy"] is not None]
     return f"tfidf  {', '.join(scores)}: the baseline without a neural network, same rows"
 
 
 def score_lines(results: dict) -> list[str]:
-    """A line for the validation rows and one for the test rows, where they have labels."""
+    """One line for the validation rows and one for the test rows, if they have labels."""
     lines = []
     for name, scores in ((results["evaluated_on"], results), ("test", results.get("test"))):
         if name and scores:

@@ -1,7 +1,7 @@
-"""Soft labels: what the members of an earlier run say of training texts and of unlabelled ones.
+"""Soft labels (knowledge distillation): an earlier run's probabilities for training texts and unlabelled texts.
 
-No leak: a model that validates on some rows learns only from members that never saw these rows. Otherwise their labels
-would come back to it through the teacher's opinion on similar texts, and its score would be too good.
+No leak: a model that validates on some rows learns only from teachers that never saw these rows. Otherwise their labels
+would leak through the teacher's predictions of similar texts, and the score would be too good.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class Teacher:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What a student learns besides the given labels."""
+    """What a student learns in addition to the given labels."""
 
     train: np.ndarray  # [rows of train.csv, classes] float32; rows of NaN: no teacher that never saw that row
     texts: list[str]  # unlabelled
@@ -43,13 +43,14 @@ class Lesson:
 
 
 def find_teachers(run: str, dataset: Dataset) -> list[Teacher]:
-    """The trained models of a run or ensemble. Raises UserError where it learnt from another train.csv."""
+    """The trained models of a run or ensemble. Raises UserError if they were trained on another train.csv."""
     folder = check_run(run)
     members = sorted(path.parent for path in (folder / "members").glob("*/results.json")) or [folder]
     return [_read_teacher(member, dataset) for member in members]
 
 
 def _read_teacher(folder: Path, dataset: Dataset) -> Teacher:
+    """One model of the teaching run. Raises UserError if it was trained on another train.csv."""
     config = read_json(folder / "config.json")
     data, recipe = config.get("data", {}), config.get("recipe", {})
     fingerprint = data.get("fingerprint", {})
@@ -69,16 +70,16 @@ def _read_teacher(folder: Path, dataset: Dataset) -> Teacher:
 
 
 def choose_teachers(teachers: Sequence[Teacher], dataset: Dataset, held_out: pd.DataFrame | None) -> list[Teacher]:
-    """The teachers of a model that validates on the rows `held_out`: those that never saw any of them.
+    """The teachers of a model that validates on the rows `held_out`: those that saw none of these rows.
 
-    Raises UserError where there is none.
+    Raises UserError if there is none.
     """
     if held_out is None or not teachers:
         return list(teachers)
-    if held_out is dataset.valid:
+    if dataset.valid is not None and held_out is dataset.valid:
         chosen = [teacher for teacher in teachers if not teacher.saw_valid]
     else:
-        ids = set(held_out["id"])
+        ids = frozenset(held_out["id"])
         chosen = [teacher for teacher in teachers if teacher.held_out is not None and ids <= set(teacher.held_out.ids)]
     if not chosen:
         raise UserError(
@@ -90,7 +91,7 @@ def choose_teachers(teachers: Sequence[Teacher], dataset: Dataset, held_out: pd.
 
 
 def identify_teacher(run: str, teachers: Sequence[Teacher], dataset: Dataset) -> dict:
-    """What config.json says of the teacher: where it lies, and the fingerprint of its models' results."""
+    """The teacher in config.json: its folder, and the fingerprint of its models' results."""
     digest = sha256("".join(file_sha256(teacher.folder / "results.json") for teacher in teachers).encode()).hexdigest()
     unlabelled = dataset.folder / UNLABELLED
     return {
@@ -108,10 +109,10 @@ def prepare_lesson(
     text_column: str,
     predict_texts: Callable[[Path, list[str]], np.ndarray],
 ) -> Lesson:
-    """Average the teachers' opinions. `predict_texts(run folder, texts)` computes those that lie in no file.
+    """Average the teachers' probabilities. `predict_texts(run folder, texts)` computes those that are in no file.
 
-    A row of train.csv gets those of teachers that never saw it: on rows that it was trained on, a model but repeats
-    the given label.
+    A row of train.csv gets the probabilities of teachers that never saw it: a model that was trained on the row only
+    repeats the given label.
     """
     train = dataset.train
     place = {row_id: position for position, row_id in enumerate(train["id"])}
@@ -141,9 +142,9 @@ def prepare_lesson(
 
 
 def mix_labels(numbers: np.ndarray, soft: np.ndarray, share: float) -> np.ndarray:
-    """Targets [texts, classes] float32: `share` of the soft label, the rest of the given one, by class `numbers`.
+    """Targets [texts, classes] float32: `share` of the soft label plus the rest of the given label (`numbers`).
 
-    Where the soft label is NaN, the given one alone.
+    Where the soft label is NaN, the target is the given label.
     """
     given = np.eye(soft.shape[1], dtype=np.float32)[numbers]
     return np.where(np.isnan(soft), given, (1 - share) * given + share * soft).astype(np.float32)

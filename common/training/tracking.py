@@ -1,7 +1,7 @@
-"""Send a run's figures to a tracker that is installed: MLflow, Weights & Biases, TensorBoard.
+"""Log a run to an installed experiment tracker: MLflow, Weights & Biases or TensorBoard.
 
-They are those of metrics.jsonl, results.json and the pictures. Where they go and on whose account, the tracker's own
-environment variables say (MLFLOW_TRACKING_URI, WANDB_MODE, ...). TensorBoard's files lie in the run's folder.
+The tracker gets the content of metrics.jsonl and results.json, and the pictures. Its own environment variables
+(MLFLOW_TRACKING_URI, WANDB_MODE, ...) set the server and the account. TensorBoard writes to the run's folder.
 """
 
 import json
@@ -9,39 +9,41 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from common.cli import UserError
 from common.files import read_json, write_json
 
 TRACKERS = ("mlflow", "wandb", "tensorboard")
-IDENTITY = "tracking.json"  # in the run folder: an interrupted run goes on as the same one
+IDENTITY = "tracking.json"  # in the run folder, so that an interrupted run continues as the same run of the tracker
 
 
 def tracker_name(text: str) -> str:
-    """The type of --track: a tracker that is installed. Raises UserError."""
+    """The type of --track, an installed tracker. Raises UserError if it is not installed."""
     if text not in TRACKERS:
         raise UserError(f"--track {text}: expected one of {', '.join(TRACKERS)}")
     spec = find_spec(text)
-    if spec is None or spec.origin is None:  # a mere folder of that name, which wandb itself makes
+    if spec is None or spec.origin is None:  # only a folder of that name, such as wandb creates
         raise UserError(f"--track {text}: it is not installed: python -m pip install {text}")
     return text
 
 
 class Tracker:
-    """One run's connection. Without a name it does nothing; where it fails, a line says so and the run goes on."""
+    """One run's connection to a tracker (None: no tracker). If it fails, it prints a warning and training continues."""
 
     def __init__(self, name: str | None, folder: Path, print_line: Callable[[str], None] = print):
         self.name, self.folder, self.print_line = name, Path(folder), print_line
-        self.connection, self.step = None, 0
+        self.connection: Any = None  # of the tracker in use; opened with the first record
+        self.step = 0
 
     def log(self, record: dict) -> None:
-        """Take a record of metrics.jsonl: its figures are called step/train_loss, epoch/valid_accuracy and so on."""
+        """Log a record of metrics.jsonl, as step/train_loss, epoch/valid_accuracy and so on."""
         self.step = record["step"]
         figures = {f"{record['event']}/{key}": value for key, value in _numbers(record).items() if key != "step"}
         self._do(lambda: figures and self.connection.log(self.step, figures))
 
     def finish(self, results: dict) -> None:
-        """Take the content of results.json, and the pictures that are in the folder by now; end the tracker's run."""
+        """Log the content of results.json and the pictures in the folder, and end the tracker's run."""
         figures = _numbers(results)
         for part in ("test", "baseline"):
             figures |= {f"{part}/{key}": value for key, value in _numbers(results.get(part) or {}).items()}
@@ -55,7 +57,7 @@ class Tracker:
             if self.connection is None:
                 self.connection = self._connect()
             action()
-        except Exception as error:  # a network, an account, a full disk: each tracker has its own exceptions
+        except Exception as error:  # each tracker has its own exceptions
             reason = " ".join(str(error).split())[:300]
             self.print_line(
                 f"warning: {self.name} failed, the run goes on without it: {type(error).__name__}: {reason}"
@@ -73,7 +75,7 @@ class Tracker:
 
 
 class _MLflow:
-    """A run in the experiment MLFLOW_EXPERIMENT_NAME, else that of the dataset's name."""
+    """A run in the experiment MLFLOW_EXPERIMENT_NAME, or the one named after the dataset."""
 
     def __init__(self, folder, config, step, identity):
         from mlflow import MlflowClient
@@ -100,7 +102,7 @@ class _MLflow:
 
 
 class _WandB:
-    """A run in the project that WANDB_PROJECT names."""
+    """A run in the project WANDB_PROJECT."""
 
     def __init__(self, folder, config, step, identity):
         import wandb
@@ -126,7 +128,7 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self.identity = "tensorboard"
-        # what an interrupted run logged after its last checkpoint comes again
+        # steps after the last checkpoint are logged again
         self.writer = SummaryWriter(str(folder / self.identity), purge_step=step + 1 if step else None)
         self.writer.add_text("config", _as_text(config))
 

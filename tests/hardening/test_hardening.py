@@ -107,7 +107,7 @@ def test_ctrl_c_saves_and_a_second_process_changes_nothing(small_data, in_tmp, c
     process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
     error = process.communicate()[1]
-    assert process.returncode == 130 and error.count("\n") == 1 and "the same command goes on from there" in error
+    assert process.returncode == 130 and error.count("\n") == 1 and "the same command continues from it" in error
     assert train.main([*arguments, "cut"]) == 0
     assert files("runs/cut") == files("runs/whole") == FILES
     for name in ("predictions/valid.csv", "predictions/test.csv", "model/model.safetensors"):

@@ -65,7 +65,7 @@ def test_corrections_touch_the_training_side_alone(small_data, in_tmp, capsys):
     assert train.main([*plain, "--run", "corrected", "--corrections", "corrections.csv"]) == 0
     said = capsys.readouterr().out
     assert "corrections.csv: 4 rows, 0 kept, 2 relabelled, 2 excluded" in said
-    assert "corrections: 1 lie in validation rows, which keep their labels" in said
+    assert "corrections: 1 ignored, because validation rows keep their given labels" in said
     results = read_json("runs/corrected/results.json")
     assert results["train_rows"] == len(trained) - 2
     recorded = read_json("runs/corrected/config.json")["data"]["corrections"]

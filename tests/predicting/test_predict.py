@@ -251,7 +251,7 @@ def test_interrupted_it_goes_on(here, small_data, monkeypatch, capsys):
     for _ in range(2):
         capsys.readouterr()
         assert predict.main([*arguments, "cut.csv"]) == 130
-        assert "the same command goes on from there" in capsys.readouterr().err and not Path("cut.csv").exists()
+        assert "the same command continues" in capsys.readouterr().err and not Path("cut.csv").exists()
     assert predict.main([*arguments, "cut.csv"]) == 0
     assert len(calls) == 4 * 3 + 2  # four members, three chunks; only the interrupted ones twice
     assert Path("cut.csv").read_bytes() == Path("whole.csv").read_bytes()
@@ -299,7 +299,7 @@ def test_refusals_are_one_line_and_leave_files_alone(here, small_data, capsys):
     ids, labels = np.array([str(n) for n in range(60)], dtype=object), np.array(["Sport"] * 60, dtype=object)
     write_predictions("wrong/predictions/valid.csv", Predictions(ids, list(CLASSES), always, labels))
     cases = [
-        ("expected one or more runs and then the new texts", "long"),
+        ("expected one or more runs, then the new texts", "long"),
         ("no run 'none'", "none", test),
         ("was copied without its weights", "./light", test),
         ("no such file", "long", "none.csv"),
@@ -329,8 +329,8 @@ def test_other_classes_are_refused(here, small_data, place, capsys):
     shutil.copytree(place / "runs" / "long" / "model", here / "model")
     settings = json.loads(Path("model/predicting.json").read_text())
     Path("model/predicting.json").write_text(json.dumps(settings | {"classes": ["Etat", "Kultur", "Sport"]}))
-    assert "other classes" in refused(capsys, "long", "model", small_data / "test.csv")
-    assert "name other classes" in refused(capsys, "model", small_data / "test.csv")
+    assert "different classes" in refused(capsys, "long", "model", small_data / "test.csv")
+    assert "have different classes" in refused(capsys, "model", small_data / "test.csv")
 
 
 @pytest.mark.slow  # two processes that each import torch

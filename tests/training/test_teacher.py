@@ -143,7 +143,7 @@ def test_students_of_folds_and_one_for_use(small_data, in_tmp, capsys):
         train_ensemble.main([*students[:-4], "7,", "--teacher", "teacher", "--split-seed", "2", "--run", "leaky"]) == 2
     )
     assert train.main(["--model", "tfidf", "--data", str(small_data), "--teacher", "teacher"]) == 2
-    assert "given labels alone" in capsys.readouterr().err
+    assert "only from given labels" in capsys.readouterr().err
     assert not Path("runs/leaky").exists()
 
 

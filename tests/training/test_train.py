@@ -133,7 +133,7 @@ def test_killed_and_started_again_it_ends_the_same(small_data, in_tmp, capsys):
         process.send_signal(how)
         error = process.communicate()[1]
         assert process.returncode == (-9 if how == signal.SIGKILL else 130)
-    assert error.count("\n") == 1 and "the same command goes on from there" in error
+    assert error.count("\n") == 1 and "the same command continues from it" in error
     assert train.main([*arguments, "--run", "cut"]) == 0
     for name in ("predictions/valid.csv", "predictions/test.csv", "model/model.safetensors"):
         assert Path("runs/cut", name).read_bytes() == Path("runs/whole", name).read_bytes(), name

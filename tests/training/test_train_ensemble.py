@@ -70,7 +70,7 @@ def test_seeds_share_the_validation_rows(small_data, in_tmp, capsys):
     (run / "results.json").unlink()
     assert train_ensemble.main(arguments) == 0
     output = capsys.readouterr().out
-    assert output.count("complete already") == 2 and output.count("  epoch 1/2") == 1
+    assert output.count("already complete") == 2 and output.count("  epoch 1/2") == 1
     assert {name: Path(run, name).read_bytes() for name in before} == before
     assert train_ensemble.main(arguments) == 0
     assert "is complete" in capsys.readouterr().out
@@ -134,9 +134,9 @@ def test_two_encoders_and_two_processes(small_data, in_tmp):
 
 
 def test_a_failing_member_costs_only_itself(small_data, in_tmp, monkeypatch, capsys):
-    import common.training.run
+    import common.training.members
 
-    train_one = common.training.run.fine_tune
+    train_one = common.training.members.fine_tune
 
     def fail_once(folder, *arguments, **settings):
         if folder.name == "tiny-seed0":
@@ -144,7 +144,7 @@ def test_a_failing_member_costs_only_itself(small_data, in_tmp, monkeypatch, cap
         return train_one(folder, *arguments, **settings)
 
     arguments = [*QUICK, "--data", str(small_data), "--seeds", "2", "--run", "e"]
-    monkeypatch.setattr(common.training.run, "fine_tune", fail_once)
+    monkeypatch.setattr(common.training.members, "fine_tune", fail_once)
     assert train_ensemble.main(arguments) == 1
     assert "1 of 2 members failed (tiny-seed0: RuntimeError); the same command finishes them" in capsys.readouterr().out
     assert Path("runs/e/members/tiny-seed1/results.json").exists() and not Path("runs/e/results.json").exists()
@@ -206,12 +206,12 @@ def test_members_are_dealt_to_jobs_that_share_a_run(small_data, in_tmp, capsys):
         assert "the same command without --members combines them" in output.replace("\n", " ")
     assert not Path("runs/shared/results.json").exists()
     assert train_ensemble.main([*arguments, "shared"]) == 0
-    assert capsys.readouterr().out.count("complete already") == 3
+    assert capsys.readouterr().out.count("already complete") == 3
     assert Path("runs/shared/predictions/test.csv").read_bytes() == Path("runs/whole/predictions/test.csv").read_bytes()
 
 
 @pytest.mark.parametrize("members", ["0/2", "3/2", "1", "a/b", "1/"])
 def test_parts_that_cannot_be(members, capsys):
     assert train_ensemble.main(["--members", members]) == 2
-    assert f"--members {members}: give a part and how many there are" in capsys.readouterr().err
+    assert f"--members {members}: expected a part and the number of parts" in capsys.readouterr().err
     assert train_ensemble.main(["--members", "1/2", "--overwrite"]) == 2
