@@ -107,7 +107,7 @@ def test_the_saved_model_is_a_pipeline_with_the_same_probabilities(small_data, i
 def test_a_length_beyond_the_encoders_maximum_is_lowered_aloud(small_data, in_tmp, capsys):
     options = ["--model", "tiny", "--max-length", "2000", "--max-steps", "1", "--device", "cpu", "--run", "long"]
     assert train.main([*options, "--data", str(small_data)]) == 0
-    assert "tiny reads 512 tokens at most: --max-length is lowered to that" in capsys.readouterr().out
+    assert "tiny reads at most 512 tokens: --max-length is lowered to that" in capsys.readouterr().out
     assert read_json("runs/long/config.json")["recipe"]["max_length"] == 512
 
 
