@@ -192,7 +192,7 @@ def _average(votes: list[Predictions]) -> Predictions:
 
 def _scores(predictions: Predictions) -> dict:
     """The scores of labelled predictions."""
-    return score_probabilities(predictions.labels, predictions.probabilities, predictions.classes)
+    return score_probabilities(predictions.given, predictions.probabilities, predictions.classes)
 
 
 def _spread(voters: Voters, votes: list[Predictions], combined: Predictions) -> dict:

@@ -18,7 +18,15 @@ from transformers import (
 
 from common.cli import UserError
 from common.training.encoders.architectures import BERT_LIKE
-from common.training.encoders.configs import explain, find_file, load_config, load_part, max_positions, set_padding
+from common.training.encoders.configs import (
+    explain,
+    find_file,
+    load_config,
+    load_part,
+    max_positions,
+    set_padding,
+    set_up_transformers,
+)
 from common.training.encoders.sources import Source
 from common.training.encoders.tiny import build_tiny_tokenizer
 
@@ -36,6 +44,7 @@ def load_tokenizer(source: Source, train_texts: Iterable[str]) -> tuple[PreTrain
     The tokenizer of `tiny` is trained on `train_texts`; any other is checked on them. Raises UserError if the
     tokenizer cannot be loaded or does not fit the texts or the encoder.
     """
+    set_up_transformers()  # for `tiny`, too: it would warn of each text longer than 512 tokens
     if source.location == "tiny":
         return build_tiny_tokenizer(train_texts), []
     texts = list(train_texts)
