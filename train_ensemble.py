@@ -2,7 +2,7 @@
 
     python train_ensemble.py --model gbert-base --seeds 5
     python train_ensemble.py --models gbert-base,gottbert-base --folds 5
-    torchrun --nproc-per-node 4 train_ensemble.py --seeds 8  # distributed to 4 GPUs
+    torchrun --nproc-per-node 4 train_ensemble.py --seeds 8  # dealt to 4 GPUs
 
 With --folds every training row is predicted by models that never saw it. Every member is a run folder in
 runs/<run>/members/. The same command again skips complete members and continues an interrupted one.

@@ -268,6 +268,7 @@ def test_any_dataset_on_the_hub(train, tmp_path):
     assert "some/news:ch" in config and "at" in config
 
 
+@pytest.mark.slow  # it waits for a silent server
 def test_a_hub_that_swallows_packets_costs_seconds(train):
     """A socket that accepts and never answers: what a firewall or a captive portal looks like."""
     import socket

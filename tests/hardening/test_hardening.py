@@ -101,6 +101,7 @@ def test_ctrl_c_saves_and_a_second_process_changes_nothing(small_data, in_tmp, c
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGSTOP)  # so that it does not end before the second one has asked
+    os.waitpid(process.pid, os.WUNTRACED)  # it has stopped
     before = contents("runs/cut")
     assert "is being written by another process" in refused(capsys, *arguments, "cut")
     assert contents("runs/cut") == before
@@ -114,6 +115,7 @@ def test_ctrl_c_saves_and_a_second_process_changes_nothing(small_data, in_tmp, c
         assert Path("runs/cut", name).read_bytes() == Path("runs/whole", name).read_bytes(), name
 
 
+@pytest.mark.slow  # half a minute; test_kills.py kills in each kind of write
 def test_an_ensemble_killed_at_random_moments_ends_the_same(small_data, in_tmp):
     arguments = [*QUICK, "--data", str(small_data), "--seeds", "2", *LONG, "--run"]
     assert train_ensemble.main([*arguments, "whole"]) == 0

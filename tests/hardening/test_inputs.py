@@ -218,6 +218,7 @@ def test_what_is_no_table_is_one_short_line(tmp_path, in_tmp, capsys):
 # Large ones: 100,000 rows, 1,000 classes
 
 
+@pytest.mark.slow  # 20 s
 def test_a_hundred_thousand_rows_and_a_thousand_classes(folder):
     classes = [f"Klasse {n:03d}" for n in range(1000)]
     texts = [f"Der Artikel {hashlib.sha1(str(n).encode()).hexdigest()}; mit Umlauten: äöüß" for n in range(100_000)]
@@ -251,6 +252,7 @@ def test_a_hundred_thousand_columns(folder):
     assert read_predictions(folder / "wide.csv").predicted.tolist() == ["0"]
 
 
+@pytest.mark.slow  # 10 s
 def test_a_thousand_classes_train(tmp_path, in_tmp):
     data = tmp_path / "data"
     data.mkdir()

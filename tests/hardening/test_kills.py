@@ -59,6 +59,7 @@ def records(folder):
     return sum(len(read_metrics(log.parent)) for log in Path(folder).rglob("metrics.jsonl"))
 
 
+@pytest.mark.slow  # half a minute
 def test_label_issues_killed_in_cross_validation_and_after_it_end_the_same(small_data, in_tmp):
     few = Path("few").resolve()  # one step an epoch
     few.mkdir()

@@ -132,6 +132,7 @@ def test_an_older_package_is_refused_before_any_import_fails(tmp_path):
     assert error.startswith("error: transformers 4.57.1 is installed, transformers>=5.18,<6 is needed: ")
 
 
+@pytest.mark.slow  # a process for each script
 def test_optimized_python_runs_the_analysis_and_refuses_training_in_one_line():
     assert run_as(sys.executable, "create_ensemble_submission.py", PYTHONOPTIMIZE="2")[0] == 0
     code, error = run_as(sys.executable, "train.py", PYTHONOPTIMIZE="2")

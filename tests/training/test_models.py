@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from common.training.encoders.sources import find_source
 from common.training.encoders.tokenizer import load_tokenizer
 from common.training.run import _stuck_line
 from tests.training.encoder_folders import SIZES, TEXTS, load
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_short_names_hub_ids_and_folders(checkpoint):
@@ -254,7 +257,7 @@ def test_a_mistyped_name_costs_no_import_of_torch():
     with pytest.raises(UserError, match=r"no model 'gbert-bse': did you mean gbert-base\?"):
         find_source("gbert-bse")
     code = "import sys, train; code = train.main(['--model', 'gbert-bse']); print(code, 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == ["2", "False"] and "did you mean gbert-base?" in done.stderr
 
 
