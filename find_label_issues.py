@@ -38,6 +38,7 @@ from common.label_issues.review import ISSUES, Review, build_review, write_revie
 from common.label_issues.texts import TextIssues, find_text_issues
 from common.predictions import OOF
 from common.runs import RUNS_FOLDER, check_run
+from common.training.encoders.sources import find_source
 
 FOLDS = 5
 SHOWN_CLASSES = 12
@@ -148,6 +149,7 @@ def make_out_of_fold_run(options: Namespace) -> Path:
 
     data, model = options.data or "gnad10", options.model or "gbert-base"
     name = f"{Path(data).stem.replace(':', '-')}-{Path(model).name}-{FOLDS}folds"
+    find_source(model)  # a mistyped name ends here
     print(f"no run of {model} on {data} has out-of-fold predictions; starting a {FOLDS}-fold cross-validation")
     print(f"run {RUNS_FOLDER / name}")
     given = [(f"--{name.replace('_', '-')}", value) for name, value in data_options(options).items()]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from common.training.compute.devices import Device
 
 SHOWN_CLASSES = 12
+ENOUGH_ROWS = 100  # held-out rows; a threshold chosen on fewer says little
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -151,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         say(f"speed  {predicted / seconds:,.1f} texts/s a model, {seconds:.0f} s")
     if options.output:
         say(f"files  {options.output}")
-        if threshold is None and sureness.held_out is not None:
+        if threshold is None and sureness.held_out is not None and len(sureness.held_out.ids) >= ENOUGH_ROWS:
             say(f"next:  python predict.py {shlex.join(sys.argv[1:] if argv is None else argv)} --target-accuracy 0.95")
     return 0
 

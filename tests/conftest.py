@@ -30,6 +30,14 @@ def write_csv(path, header, rows):
         writer.writerows(rows)
 
 
+LONG_FILES = ("test_hub.py", "test_train.py", "test_kills.py", "test_train_ensemble.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first: processes that share the tests file by file then end at the same time."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory):
     """A dataset folder: 45 training and 12 labelled test rows of three topics, each text cut to 30 words."""

@@ -62,7 +62,8 @@ def train_members(
         if open_run(place, {"script": "train.py", "seed": member.seed, "fold": member.fold, **each.config}):
             alone.print_line(f"{label} {member.name}: already complete")
             continue
-        alone.print_line(f"{label} {member.name}: {len(member.train_rows):,} rows ({alone.words})")
+        where = alone.words if isinstance(each, Inputs) else "cpu"
+        alone.print_line(f"{label} {member.name}: {len(member.train_rows):,} rows ({where})")
         try:
             if not isinstance(each, Inputs):
                 results = fit_tfidf(

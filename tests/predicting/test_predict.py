@@ -79,7 +79,7 @@ def test_the_probabilities_are_those_of_training(here, small_data, run, capsys):
     assert training.probabilities.std(axis=0).min() > 1e-4  # no constant would pass
     assert {path.name for path in here.iterdir()} == {"runs", "predictions.csv"}
     out = capsys.readouterr().out
-    assert "12 texts" in out and f"next:  python predict.py {run}" in out
+    assert "12 texts" in out and "next:" not in out  # too few held-out rows to choose a threshold on
 
     # Other scripts read the file: the input's own labels are the given ones
     assert (ours.labels == training.labels).all()
