@@ -27,10 +27,10 @@ demo: setup
 	$(PY) create_ensemble_submission.py demo --output submission.csv
 
 test: setup-dev
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-all: setup-dev
-	$(PY) -m pytest -n auto --dist loadfile -m ''
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m ''
 
 # The lowest versions of requirements.txt, in an environment of their own; torch: the lowest that was tried
 OLDEST := .venv-oldest
@@ -40,7 +40,7 @@ test-oldest:
 	sed -nE 's/^torch>=.*/torch==$(OLDEST_TORCH)/p; s/^([a-z-]+)>=([0-9.]+).*/\1==\2/p' requirements.txt > $(OLDEST)/lowest.txt
 	grep -E '^(pytest|pytest-xdist|hypothesis|selenium|accelerate)==' constraints.txt >> $(OLDEST)/lowest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(OLDEST)/lowest.txt
-	TEST_OLDEST=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile
+	TEST_OLDEST=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: setup-dev
 	$(PY) -m ruff check .
