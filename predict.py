@@ -87,8 +87,8 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="auto: as in training, with fp32 on CPUs; bf16 is faster on CPUs with native support, but changes about "
-        "one label in some hundred",
+        help="auto: as in training, with fp32 on CPUs; bf16 is faster on CPUs with native support and changes "
+        "probabilities slightly",
     )
     options = parser.parse_intermixed_args(argv)
     if len(options.arguments) < 2:
