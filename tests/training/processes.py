@@ -1,8 +1,8 @@
-"""What two processes do together: run by test_processes.py, which reads what each of them found.
+"""What several processes do together: run by test_processes.py, which reads what each of them found.
 
-    python tests/training/processes.py FOLDER PORT
+    python tests/training/processes.py FOLDER PORT PROCESSES
 
-Forks two processes that join each other over gloo, as under torchrun, and go through all CASES; each writes
+Forks processes that join each other over gloo, as under torchrun, and go through all CASES; each writes
 FOLDER/<rank>.json, the cases' answers by name.
 """
 
@@ -99,7 +99,7 @@ def keep_best(device, folder):
 
 
 def signal_to_one(device, folder):
-    """Whether a signal to process 1 alone ends both, at which step, and not before process 0 has saved."""
+    """Whether a signal to process 1 alone ends all, at which step, and not before process 0 has saved."""
     step, call = make_step(device), Step.__call__
     save = common.training.loop.save_checkpoint
 
@@ -164,18 +164,22 @@ CASES = (
 
 
 def main():
-    """Fork, go through the cases in both processes; returns the exit code."""
-    folder = Path(sys.argv[1])
+    """Fork, go through the cases in all processes; returns the exit code."""
+    folder, processes = Path(sys.argv[1]), int(sys.argv[3])
     torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2], "WORLD_SIZE": "2", "RANK": "0"}
-    child = os.fork()
-    if not child:
-        os.environ["RANK"] = "1"
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2], "WORLD_SIZE": str(processes), "RANK": "0"}
+    children = []
+    for rank in range(1, processes):
+        child = os.fork()
+        if not child:
+            os.environ["RANK"], children = str(rank), []
+            break
+        children.append(child)
     device = open_device("cpu", "fp32")
     answers = {case.__name__: case(device, folder / case.__name__) for case in CASES}
     (folder / f"{device.rank}.json").write_text(json.dumps(answers))
     close_device(device)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0
+    return max((os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), default=0)
 
 
 if __name__ == "__main__":

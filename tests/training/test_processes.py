@@ -1,4 +1,4 @@
-"""Two processes that train together: see processes.py, which they run."""
+"""Processes that train together, two and three: see processes.py, which they run."""
 
 import json
 import os
@@ -11,19 +11,19 @@ import pytest
 from tests.training.test_train import ROOT
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """What each of the two processes found, by rank."""
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+def found(tmp_path_factory, request):
+    """What each of the processes found, by rank."""
     if not hasattr(os, "fork"):
         pytest.skip("forks")
     folder = tmp_path_factory.mktemp("processes")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(ROOT / "tests/training/processes.py"), str(folder), str(port)]
+    command = [sys.executable, str(ROOT / "tests/training/processes.py"), str(folder), str(port), str(request.param)]
     done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(request.param)]
 
 
 def test_gradients_are_exchanged_while_the_backward_pass_goes_on(found):
@@ -37,8 +37,8 @@ def test_gradients_are_exchanged_while_the_backward_pass_goes_on(found):
 def test_memory_that_is_full_in_one_process_changes_nothing(found):
     plain = found[0]["exchange_while_computing"]["weights"]
     cases = [answers["memory_full_on_one"] for answers in found]
-    assert [case["budget"] for case in cases] == [40, 20]
-    assert [case["weights"] for case in cases] == pytest.approx([plain, plain], rel=1e-6)
+    assert [case["budget"] for case in cases] == [40, 20, 40][: len(found)]
+    assert [case["weights"] for case in cases] == pytest.approx([plain] * len(found), rel=1e-6)
 
 
 def test_the_best_epochs_weights_are_every_processes(found):
@@ -48,17 +48,17 @@ def test_the_best_epochs_weights_are_every_processes(found):
 
 
 def test_a_signal_to_one_process_ends_all_when_the_checkpoint_is_saved(found):
-    assert [answers["signal_to_one"] for answers in found] == [["step-00000006.safetensors"]] * 2
+    assert [answers["signal_to_one"] for answers in found] == [["step-00000006.safetensors"]] * len(found)
 
 
 def test_nodes_without_a_shared_disk_are_noticed(found):
     for rank, answers in enumerate(found):
         assert answers["other_folder"].startswith(
-            f"process 1 of 2 does not see FOLDER/disk{rank}, which process 0 created:"
+            f"process 1 of {len(found)} does not see FOLDER/disk{rank}, which process 0 created:"
         )
         assert "checkpoints of different steps" in answers["other_checkpoint"]
-        assert "(2, 0)" in answers["other_checkpoint"]
+        assert f"({', '.join(['2'] + ['0'] * (len(found) - 1))})" in answers["other_checkpoint"]
 
 
 def test_a_hang_ends_in_half_an_hour_and_a_slow_member_is_waited_for(found):
-    assert [answers["time_limits"] for answers in found] == [[1800, 7 * 24 * 3600]] * 2
+    assert [answers["time_limits"] for answers in found] == [[1800, 7 * 24 * 3600]] * len(found)
