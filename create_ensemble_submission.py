@@ -24,6 +24,7 @@ import numpy as np
 
 from common.cli import Parser, UserError, add_data_options, data_options, exit_codes, wrap
 from common.data import Dataset, load_dataset
+from common.files import read_json, write_json
 from common.metrics import score
 from common.predicting.texts import texts_of
 from common.predicting.work import predict_file
@@ -121,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report(record, dataset, train_counts)
     print(f"wrote {options.output} ({len(ids)} rows) and {record_file(options.output)}")
     if options.upload is not None:
-        print(upload(options))
+        upload(options)
     elif dataset and dataset.name == "kaggle":
         given = shlex.join(sys.argv[1:] if argv is None else argv)
         print(f"next: python create_ensemble_submission.py {given} --upload MESSAGE")
@@ -308,12 +309,17 @@ def report(record: dict[str, Any], dataset: Dataset | None, train_counts: dict[s
         )
 
 
-def upload(options: argparse.Namespace) -> str:
-    """Upload the submission; returns the client's output. Raises UserError."""
+def upload(options: argparse.Namespace) -> None:
+    """Upload the submission, print what the client says, add the public score to the JSON. Raises UserError."""
     try:
-        return submit(options.output, options.upload, options.competition)
+        said, score = submit(options.output, options.upload, options.competition)
     except UserError as error:
         raise UserError(f"{options.output} is written, but not uploaded: {error}") from error
+    print(said)
+    print(f"public score: {score or 'not known yet'}")
+    file = record_file(options.output)
+    upload = {"competition": options.competition, "message": options.upload, "public_score": score}
+    write_json(file, read_json(file) | {"upload": upload})
 
 
 if __name__ == "__main__":

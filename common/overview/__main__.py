@@ -87,7 +87,7 @@ def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
 
 
 def find_submissions() -> dict[str, list[str]]:
-    """{run: its submissions in the working directory}, from the JSON files beside the submissions."""
+    """{run: its submissions in the working directory, with their public scores}, from the JSON files beside them."""
     found: dict[str, list[str]] = {}
     for path in sorted(Path().glob("*.json")):
         try:
@@ -99,7 +99,8 @@ def find_submissions() -> dict[str, list[str]]:
             continue
         places = [Path(member["file"]) for member in members if isinstance(member, dict) and "file" in member]
         for name in {place.parts[1] for place in places if place.parts[0] == RUNS_FOLDER.name and len(place.parts) > 2}:
-            found.setdefault(name, []).append(record["file"])
+            score = (record.get("upload") or {}).get("public_score")
+            found.setdefault(name, []).append(record["file"] + (f" (public score {score})" if score else ""))
     return found
 
 

@@ -55,6 +55,8 @@ def test_options_and_submissions(in_tmp, capsys, small_data):
     assert train_ensemble.main(["--data", str(small_data), *encoder, "--run", "e"]) == 0
     assert create_ensemble_submission.main(["weighted", "plain", "--output", "both.csv"]) == 0
     assert create_ensemble_submission.main(["plain", "--output", "one.csv"]) == 0
+    uploaded = json.loads(Path("one.json").read_text()) | {"upload": {"public_score": "0.90679"}}
+    Path("one.json").write_text(json.dumps(uploaded))
     Path("other.json").write_text("[1]")
     Path("broken.json").write_text("{")
     capsys.readouterr()
@@ -62,6 +64,6 @@ def test_options_and_submissions(in_tmp, capsys, small_data):
     rows = [[cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines()]
     assert {row[1]: row[-3:-1] for row in rows[2:]} == {
         "weighted": ["--class-weights balanced --valid-fraction 0.2", "both.csv"],
-        "plain": ["", "both.csv, one.csv"],
+        "plain": ["", "both.csv, one.csv (public score 0.90679)"],
         "e": ["--max-length 16 --max-steps 1 --device cpu", ""],
     }

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.files import sha256
+from common.files import read_json, sha256
 from common.predictions import Predictions, write_predictions
 from common.submission import combining
 from common.submission.files import unexpected_counts
@@ -513,16 +513,27 @@ def test_a_sample_that_does_not_fit_test_csv_is_refused(capsys):
 
 @pytest.fixture
 def kaggle(folder, monkeypatch):
-    """A program `kaggle` that notes its arguments, and says and ends as it is told."""
+    """A program `kaggle` that notes its arguments, and says and ends as it is told; its lists, one after another."""
     program = folder / "bin" / "kaggle"
     program.parent.mkdir()
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("common.submission.kaggle.ASK_EVERY", 0)
 
-    def tell(says, code=0):
-        script = (
-            f"#!{sys.executable}\nimport sys\nopen({str(folder / 'asked')!r}, 'w').write('\\n'.join(sys.argv[1:]))\n"
+    def tell(says, code=0, lists=()):
+        Path("lists.json").write_text(json.dumps(list(lists)))
+        program.write_text(
+            f"""#!{sys.executable}
+import json, sys
+if "submissions" in sys.argv:
+    lists = json.load(open("lists.json"))
+    print(lists.pop(0) if lists else "no list")
+    json.dump(lists, open("lists.json", "w"))
+    sys.exit()
+open("asked", "w").write("\\n".join(sys.argv[1:]))
+print({says!r})
+sys.exit({code})
+"""
         )
-        program.write_text(f"{script}print({says!r})\nsys.exit({code})\n")
         program.chmod(0o755)
 
     return tell
@@ -534,7 +545,31 @@ def test_upload_hands_the_file_to_the_client(capsys, kaggle):
     name = "lnu-deep-learn-2-text-classification-2025"
     asked = Path("asked").read_text().split("\n")
     assert asked == ["competitions", "submit", "-c", name, "-f", "out.csv", "-m", "zwei Läufe"]
-    assert "Successfully submitted" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Successfully submitted" in out and "public score: not known yet" in out
+    assert read_json("out.json")["upload"] == {"competition": name, "message": "zwei Läufe", "public_score": None}
+
+
+def test_the_public_score_is_that_of_this_upload(capsys, kaggle):
+    """The client's list as kaggle 2.2.5 prints it: before the upload, while Kaggle scores it, and after."""
+    notice = "Warning: a newer version of kaggle is available\n"
+    head = notice + "ref,fileName,date,description,status,publicScore,privateScore\n"
+    earlier = '7,out.csv,2026-11-20 10:00:00,"zwei, drei",SubmissionStatus.COMPLETE,0.80000,\n'
+    other = '8,other.csv,2026-11-26 12:00:00,"zwei, drei",SubmissionStatus.COMPLETE,0.90000,\n'
+    pending = '9,out.csv,2026-11-26 12:00:01,"zwei, drei",SubmissionStatus.PENDING,,\n'
+    scored = '9,out.csv,2026-11-26 12:00:01,"zwei, drei",SubmissionStatus.COMPLETE,0.90679,\n'
+    rest = other + earlier
+    kaggle("Successfully submitted", lists=[head + text + rest for text in ("", "", pending, scored)])
+    assert main([make_predictions("1.csv", FIRST), "--upload", "zwei, drei", "--output", "out.csv"]) == 0
+    assert "public score: 0.90679" in capsys.readouterr().out
+    assert read_json("out.json")["upload"]["public_score"] == "0.90679"
+
+
+def test_kaggle_may_take_longer_than_we_wait(capsys, kaggle, monkeypatch):
+    monkeypatch.setattr("common.submission.kaggle.SCORED_WITHIN", 0)
+    kaggle("Successfully submitted", lists=["No submissions found"] * 9)
+    assert main([make_predictions("1.csv", FIRST), "--upload", "neu", "--output", "out.csv"]) == 0
+    assert "public score: not known yet" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
