@@ -51,6 +51,7 @@ class Fit:
     steps: int
     microbatch_tokens: int  # at the end; smaller than at the start if memory ran out
     kept_epoch: int
+    kept_last: bool  # the kept weights are those of the last epoch
 
 
 def fit(
@@ -113,8 +114,9 @@ def fit(
         if device.main:
             load_weights(folder / BEST_WEIGHTS, step.model)
         copy_from_main(device, step.model)
-    kept_epoch = progress.best[1] if progress.best else math.ceil(total_steps / epoch_steps)
-    return Fit(progress.seconds, progress.tokens, total_steps, step.budget, kept_epoch)
+    last_epoch = math.ceil(total_steps / epoch_steps)
+    kept_epoch = progress.best[1] if progress.best else last_epoch
+    return Fit(progress.seconds, progress.tokens, total_steps, step.budget, kept_epoch, kept_epoch == last_epoch)
 
 
 def _longest_unsaved(checkpoint_minutes: float | None, ends: bool) -> float:

@@ -95,7 +95,10 @@ def fine_tune(
             folder / "environment.json", environment() | _machine(device, compiled) | {"options": arguments.changed}
         )
 
+    probabilities: np.ndarray | None = None  # of the held-out rows, by the newest evaluation
+
     def evaluate() -> dict:
+        nonlocal probabilities
         if held_out is None:
             return {}
         frame, encoded = held_out
@@ -123,7 +126,8 @@ def fine_tune(
 
     results: dict[str, Any] = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
-        results |= {"evaluated_on": "valid"} | _predict_file(folder / VALID, model, *held_out, inputs, device)
+        known = probabilities if outcome.kept_last else None
+        results |= {"evaluated_on": "valid"} | _predict_file(folder / VALID, model, *held_out, inputs, device, known)
     if dataset.test is not None:
         test = _predict_file(folder / TEST, model, dataset.test, inputs.encoded["test"], inputs, device)
         results["test"] = test or None
@@ -163,11 +167,21 @@ def _machine(device: Device, compiled: bool) -> dict:
 
 
 def _predict_file(
-    path: Path, model: PreTrainedModel, frame: pd.DataFrame, encoded: Encoded, inputs: Inputs, device: Device
+    path: Path,
+    model: PreTrainedModel,
+    frame: pd.DataFrame,
+    encoded: Encoded,
+    inputs: Inputs,
+    device: Device,
+    probabilities: np.ndarray | None = None,
 ) -> dict:
-    """Write a prediction file; returns the scores where the frame has labels, else an empty dict."""
+    """Write a prediction file; returns the scores where the frame has labels, else an empty dict.
+
+    `probabilities` are those of the rows, [rows, classes], if they are already known.
+    """
     classes = inputs.dataset.classes
-    probabilities = predict(model, encoded, device.predicting(), inputs.recipe, f"predict {path.stem}")
+    if probabilities is None:
+        probabilities = predict(model, encoded, device.predicting(), inputs.recipe, f"predict {path.stem}")
     labels = frame["label"].to_numpy() if "label" in frame else None
     if device.main:
         write_predictions(path, Predictions(frame["id"].to_numpy(), classes, probabilities, labels))

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train
+from common.metrics import score_probabilities
 from common.predictions import read_predictions
 from common.runs import read_metrics
 from tests.conftest import write_csv
@@ -120,6 +122,30 @@ def test_valid_csv_validates_and_train_csv_trains(small_data, tmp_path, in_tmp):
     assert "test" not in results
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_last_epochs_predictions_are_not_computed_again(small_data, in_tmp, monkeypatch, keep):
+    asked = []
+
+    def predict(model, texts, device, reading, progress):
+        asked.append(progress)
+        probabilities = np.zeros((len(texts.lengths), model.config.num_labels), np.float32)
+        probabilities[:, 0] = 0.9 - 0.1 * len(asked)
+        probabilities[:, 1] = 1 - probabilities[:, 0]
+        return probabilities
+
+    def score(labels, probabilities, classes):
+        first = {"accuracy": float(probabilities[0, 0])}  # the first epoch has the best
+        return score_probabilities(labels, probabilities, classes) | first
+
+    monkeypatch.setattr("common.training.run.predict", predict)
+    monkeypatch.setattr("common.training.run.score_probabilities", score)
+    arguments = [*QUICK, "--data", str(small_data), "--valid-fraction", "0.2", "--keep", keep, "--run", "x"]
+    assert train.main(arguments) == 0
+    again = ["predict valid"] if keep == "best" else []
+    assert asked == ["validate", "validate", *again, "predict test"]
+    assert read_predictions("runs/x/predictions/valid.csv").probabilities[0, 0] == pytest.approx(0.7 - 0.1 * len(again))
+
+
 def test_killed_and_started_again_it_ends_the_same(small_data, in_tmp, capsys):
     arguments = [*QUICK, "--data", str(small_data), "--epochs", "40", "--checkpoint-minutes", "0"]
     assert train.main([*arguments, "--run", "whole"]) == 0
@@ -170,6 +196,31 @@ def test_two_processes_train_as_one(small_data, in_tmp):
     one, two = (read_predictions(f"runs/{name}/predictions/test.csv").probabilities for name in ("one", "two"))
     assert two == pytest.approx(one, abs=1e-3)
     assert read_json("runs/two/environment.json")["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes of torchrun in /proc")
+def test_a_process_that_dies_ends_all_and_the_run_continues(small_data, in_tmp):
+    arguments = [*QUICK, "--data", str(small_data), "--epochs", "40", "--checkpoint-minutes", "0"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(ROOT / "train.py"), *arguments, "--run-name"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole = subprocess.run([*command, "whole"], env=environment, text=True, capture_output=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+
+    process = subprocess.Popen([*command, "cut"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while len(read_metrics("runs/cut")) < 5:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    done = subprocess.run([*command, "cut"], env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step" in done.stdout
+    one, two = (Path("runs", name, "model/model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert one == two
 
 
 @pytest.mark.parametrize(
