@@ -119,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     from common.training.inputs import prepare_models
     from common.training.members import train_members
+    from common.training.rows import describe_kept_labels
     from common.training.tracking import Tracker
 
     device = open_device(arguments.device, arguments.precision)
@@ -127,7 +128,10 @@ def main(argv: list[str] | None = None) -> int:
     # Data, tokenized once per encoder; which rows each member trains on and predicts
     inputs = prepare_models(arguments, print_line)
     members = plan_members(inputs, arguments.seeds, arguments.folds)
-    dataset = inputs[arguments.models[0]].dataset
+    first = inputs[arguments.models[0]]
+    dataset = first.dataset
+    if not arguments.folds and (kept := describe_kept_labels(dataset, first.train_labels, members[0].valid_rows)):
+        print_line(kept)
     teachers = {member.name: member.teachers(inputs[member.model]) for member in members}
 
     # Run folder: new, to be continued, or complete

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.interrupts import Interrupted
-from common.runs import open_run
+from common.runs import is_complete, open_run
 from common.tfidf.run import fit_tfidf
 from common.training.compute.devices import Device
 from common.training.compute.processes import gather
@@ -106,6 +106,6 @@ def train_members(
             defects.append(f"{member.name}: {type(error).__name__}")
         else:
             seconds.append(results["total_seconds"])
-            if position < len(own):
-                alone.print_line(prefix + show_time_left(seconds, len(own) - position))
+            if left := sum(not is_complete(folder / "members" / other.name) for _, other in own[position:]):
+                alone.print_line(prefix + show_time_left(seconds, left))
     return Failures(*([line for lines in gather(device, each) for line in lines] for each in (defects, diverged)))

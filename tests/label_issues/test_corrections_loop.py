@@ -74,6 +74,12 @@ def test_corrections_touch_the_training_side_alone(small_data, in_tmp, capsys):
     assert (again.ids == valid.ids).all() and (again.labels == valid.labels).all()
     assert not np.array_equal(again.probabilities, valid.probabilities)
 
+    # An ensemble without folds has the same validation rows, and says the same; with folds every row also trains
+    several = [*plain, "--corrections", "corrections.csv", "--seeds", "1"]
+    for options, ignored in (([], 1), (["--folds", "2"], 0)):
+        assert train_ensemble.main([*several, *options, "--run", f"ensemble{len(options)}"]) == 0
+        assert capsys.readouterr().out.count("corrections: 1 ignored") == ignored
+
     # A run with corrections is another run than one without
     assert train.main([*plain, "--run", "plain", "--corrections", "corrections.csv"]) == 2
     assert "data.corrections" in capsys.readouterr().err

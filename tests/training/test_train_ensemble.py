@@ -210,6 +210,14 @@ def test_members_are_dealt_to_jobs_that_share_a_run(small_data, in_tmp, capsys):
     assert Path("runs/shared/predictions/test.csv").read_bytes() == Path("runs/whole/predictions/test.csv").read_bytes()
 
 
+def test_complete_members_do_not_count_as_time_left(small_data, in_tmp, capsys):
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "3", "--max-steps", "1", "--run", "r"]
+    assert train_ensemble.main([*arguments, "--members", "2/2"]) == 0  # seed1
+    capsys.readouterr()
+    assert train_ensemble.main(arguments) == 0
+    assert re.findall(r"\d members? to go", capsys.readouterr().out) == ["1 member to go"]
+
+
 @pytest.mark.parametrize("members", ["0/2", "3/2", "1", "a/b", "1/"])
 def test_parts_that_cannot_be(members, capsys):
     assert train_ensemble.main(["--members", members]) == 2
