@@ -146,7 +146,8 @@ class Step:
 
         In the step's `last_pass` the last microbatch completes the gradients, and the processes start to exchange them.
         """
-        self.model.train()
+        if not self.model.training:  # train() walks over hundreds of modules
+            self.model.train()
         torch.manual_seed((self.seed * 1_000_003 + step) * 1009 + self.device.rank)
         normaliser = float(self.row_weights[rows].sum())
         share = rows[self.device.rank :: self.device.processes]
