@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: encoders of true size with random weights, articles, operation counts, ceilings."""
+"""Shared by the benchmarks: encoders of real size with random weights, articles, operation counts, clocks, memory."""
 
 import argparse
 import contextlib
@@ -62,13 +62,20 @@ ARCHITECTURES = {
     "xlm-roberta-base": (
         XLMRobertaForSequenceClassification,
         XLMRobertaConfig,
-        {"vocab_size": 250002, "pad_token_id": 1, "max_position_embeddings": 514},  # else the configuration's defaults
+        {
+            "vocab_size": 250002,
+            "pad_token_id": 1,
+            "max_position_embeddings": 514,
+        },  # the other sizes are the configuration's defaults
     ),
 }
 
 
 class Workload:
-    """Articles, tokenized for an encoder, and a way to make that encoder anew with the same weights."""
+    """Tokenized articles and their encoder.
+
+    `rows` articles are read; a smaller dataset is repeated. Raises UserError if `random_init` is not in ARCHITECTURES.
+    """
 
     def __init__(self, model, random_init, data, max_length, rows):
         if random_init and random_init not in ARCHITECTURES:
@@ -87,7 +94,10 @@ class Workload:
         self.encoded = encode(self.tokenizer, texts, max_length)
 
     def model(self, pooling="mean", attention_dropout=0.0, seed=0):
-        """The encoder with a fresh head, on the CPU, the same at every call. attention_dropout None: its default."""
+        """The encoder with a new head, on the CPU, with the same weights at every call.
+
+        `attention_dropout` None keeps the encoder's own.
+        """
         if not self.random_init:
             return load_model(
                 self.source,
@@ -106,12 +116,13 @@ class Workload:
         return model
 
     def operations(self, model):
-        """Floating-point operations of one training pass over the articles, counted for real tokens alone.
+        """Floating-point operations of one training epoch over the articles. Padding does not count.
 
-        Forward and backward: 6 per weight of the encoder's matrices and token, and 12 x length x hidden per token and
-        layer for attention (Kaplan et al. 2020, appendix; Chowdhery et al. 2022, appendix B). The last layer need only
-        work on one token a text and is left out, but for keys and values where it is not the pooling layer; so are the
-        head, and the word table, which is looked up, not multiplied.
+        Forward and backward pass together take 6 operations per token and weight of the encoder's matrices, and
+        12 x length x hidden per token and layer for attention (Kaplan et al. 2020, appendix; Chowdhery et al. 2022,
+        appendix B). The last layer is needed for one token per text only, so it does not count. If it is not the
+        pooling layer, its keys and values do count: they are needed for all tokens. The head does not count, nor do
+        the word embeddings, which are looked up and not multiplied.
         """
         config = model.config
         layers = config.num_hidden_layers - 1
@@ -123,7 +134,7 @@ class Workload:
 
 
 def matmul_rate(device, seconds=2.0):
-    """The device's rate on one large matrix product in its precision, in operations per second; random inputs."""
+    """Operations per second of one large product of random matrices, in the device's precision."""
     size = {"cpu": 2048, "cuda": 8192}.get(device.device.type, 2048)
     left, right = (torch.randn(size, size, device=device.device, dtype=device.dtype) for _ in range(2))
     for _ in range(3):
@@ -139,16 +150,16 @@ def matmul_rate(device, seconds=2.0):
 
 
 def synchronize(device):
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.device.type == "cuda":
         torch.cuda.synchronize()
 
 
 class StepClock:
-    """While entered: seconds from the entry to the end of each optimizer step, whoever takes it.
+    """Within this context, record when each optimizer step ends, in seconds since the start, in `times`.
 
-    Reading the time waits for the GPU, which slows every step down; with `first_only` that happens at the first step
-    alone. `seconds` is the time from the entry to the exit.
+    It sees the steps of every torch optimizer. Reading the time waits for the GPU and slows the step down;
+    `first_only` records the first step only. Afterwards `seconds` is the time from start to end.
     """
 
     def __init__(self, device, first_only=False):
@@ -171,27 +182,27 @@ class StepClock:
 
 
 def reset_peak_memory(device):
-    """Begin to measure anew; what earlier work left in memory pools is given back first where that is possible."""
+    """Restart the measurement of peak memory. First release the memory that earlier work left unused, if possible."""
     gc.collect()
     if device.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         return
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise glibc keeps freed memory
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is in use (man proc)
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the memory now in use (man proc)
 
 
 def peak_memory(device):
-    """The most memory in use since the last reset, in bytes: the GPU's, or this process's; None where not measured."""
+    """Peak memory since the last reset, in bytes, of the GPU or else of this process; None if it cannot be reset."""
     if device.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return _memory_status("VmHWM") if os.access("/proc/self/clear_refs", os.W_OK) else None
 
 
 def memory_in_use():
-    """This process's resident memory in bytes; None where the system does not say."""
+    """This process's resident memory in bytes; None if the system does not report it."""
     return _memory_status("VmRSS")
 
 
@@ -204,7 +215,7 @@ def _memory_status(field):
 
 
 def hardware(device):
-    """The device in words: a GPU by its name, a CPU by its model, threads and widest instructions."""
+    """A description of the device: a GPU's name, or a CPU's model, threads and vector instructions."""
     if device.device.type != "cpu":
         return device.name
     models = []
@@ -216,18 +227,18 @@ def hardware(device):
 
 
 def encoder_name(arguments):
-    """What the figures call the encoder: a name, never a path."""
+    """The encoder's name in the figures; never a path."""
     path = Path(arguments.model)
     return arguments.random_init or (path.parent.name if path.name == "model" else path.name)  # runs/<run>/model
 
 
 def about(device):
-    """What every record says of where and when it was measured."""
+    """Part of every record: the device, the date, the versions, the machine and the commit."""
     return {"device": hardware(device), "date": f"{date.today():%Y-%m-%d}", **environment()}
 
 
 def spread(values):
-    """Mean and, of two or more, the sample's standard deviation."""
+    """Mean and sample standard deviation, which is 0 for a single value."""
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
@@ -238,13 +249,13 @@ def plus_minus(values, decimals=0):
 
 
 def markdown_table(header, rows):
-    """A Markdown table: the first column to the left, the others to the right."""
+    """A Markdown table: the first column is left-aligned, the others are right-aligned."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def record_path(arguments, name, device):
-    """The file for the figures: as given by --json, or benchmarks/results/<name>-<device>-<date>.json."""
+    """The file for the figures: --json, or benchmarks/results/<name>-<device>-<date>.json."""
     if arguments.json:
         return Path(arguments.json)
     kind = "cpu" if device.device.type == "cpu" else "-".join(device.name.lower().split())
@@ -252,7 +263,7 @@ def record_path(arguments, name, device):
 
 
 def default_recipe(model, source):
-    """The recipe that train.py takes for an encoder (its name and its Source) when no option is given."""
+    """The recipe that train.py uses without options. `model` is the encoder's name, `source` its Source."""
     parser = argparse.ArgumentParser()
     add_training_options(parser)
     options = parser.parse_args([])
@@ -261,7 +272,7 @@ def default_recipe(model, source):
 
 
 def plain_recipe(batch_size):
-    """One epoch of texts that are cut already; all else that costs time is as in the scripts' defaults."""
+    """One epoch over texts that are already cut. Everything else that affects speed is the scripts' default."""
     return Recipe(
         epochs=1,
         batch_size=batch_size,

@@ -1,14 +1,14 @@
-"""Everything that only a GPU can show, in one command; estimated at under fifteen minutes on an H100.
+"""The GPU benchmark: tests, training speed, rivals, an interruption; estimated at under 15 minutes on an H100.
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --sections ladder,rival
     python -m benchmarks.gpu --device cpu --smallest
 
-Encoders have their true architecture and random weights. The articles are as many (9,245) and as long as those of
-10kGNAD: 48 % exceed 512 tokens, the mean is 407 after the cut. Their words come from `--data`.
-Each section is recorded when it
-is done, and the same command goes on with those that are missing. Beside the JSON file lies a Markdown table.
-`--smallest` shows on any machine that the sections work; its figures mean nothing. docs/gpus.md says how to read them.
+The measured encoders have their real architecture and random weights. The articles have the number (9,245) and the
+lengths of those of 10kGNAD: 48 % exceed 512 tokens, and the mean is 407 after they are cut. Their words come from
+`--data`. Each section is recorded as soon as it ends. The same command with the same file continues with the missing
+sections; the file's default name contains the date. A Markdown table is written next to the JSON file.
+`--smallest` checks on any machine that the sections work; its figures mean nothing. docs/gpus.md explains the figures.
 """
 
 import json
@@ -34,14 +34,16 @@ SMALLEST = Size(24, 32, TINY, TINY, TINY, batch_size=4, epochs=1, seeds=2, rows=
 
 @exit_codes
 def main(argv=None):
-    """Run the sections that are missing, record them, print the table; returns the exit code."""
+    """Run and record the missing sections and print the table; returns the exit code."""
     parser = new_parser(__doc__, "data", "device", "precision", "json")
-    parser.add_argument("--sections", metavar="NAME,...", help=f"some of {','.join(SECTIONS)} (default: all)")
+    parser.add_argument(
+        "--sections", metavar="NAME,...", help=f"sections to run, of {','.join(SECTIONS)} (default: all)"
+    )
     parser.add_argument("--smallest", action="store_true", help="a few articles and tiny encoders")
     arguments = parser.parse_args(argv)
     chosen = arguments.sections.split(",") if arguments.sections else list(SECTIONS)
     if set(chosen) - set(SECTIONS):
-        raise UserError(f"--sections: any of {', '.join(SECTIONS)}")
+        raise UserError(f"--sections {arguments.sections}: expected some of {', '.join(SECTIONS)}")
     size = SMALLEST if arguments.smallest else Size()
     device = open_device(arguments.device, arguments.precision, distributed=False)
     path = record_path(arguments, "gpu", device)

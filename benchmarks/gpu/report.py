@@ -1,8 +1,8 @@
-"""The GPU benchmark's record as Markdown, beside the goals."""
+"""The GPU benchmark's record as Markdown, with the goals."""
 
 from benchmarks.workload import markdown_table
 
-# (section, what was measured, its figure in words, the goal in words)
+# (section, what is measured, function that formats its figure, goal)
 ROWS = (
     (
         "tests",
@@ -14,16 +14,21 @@ ROWS = (
     ("base", "base, all seeds, s", lambda s: f"{s['seconds_of_all_seeds']:.1f}", "at most 110"),
     ("base", "base, share of the matrix-product rate", lambda s: f"{s['share_of_matmul_rate']:.2f}", "at least 0.40"),
     ("large", "large, share of the matrix-product rate", lambda s: f"{s['share_of_matmul_rate']:.2f}", "at least 0.50"),
-    ("xlm_roberta", "xlm_roberta, share of it", lambda s: f"{s['share_of_matmul_rate']:.2f}", ""),
+    ("xlm_roberta", "xlm_roberta, share of the matrix-product rate", lambda s: f"{s['share_of_matmul_rate']:.2f}", ""),
     *(
         row
         for name in ("base", "large", "xlm_roberta")
         for row in (
-            (name, f"{name}, steps a second", lambda s: f"{s['steps_per_second']:.2f}", ""),
+            (name, f"{name}, steps per second", lambda s: f"{s['steps_per_second']:.2f}", ""),
             (name, f"{name}, s to the first step", lambda s: f"{s['first_step_seconds']:.1f}", ""),
-            (name, f"{name}, s an epoch", lambda s: f"{s['seconds_per_epoch']:.1f}", ""),
+            (name, f"{name}, s per epoch", lambda s: f"{s['seconds_per_epoch']:.1f}", ""),
             (name, f"{name}, peak memory, GB", lambda s: _gigabytes(s["peak_memory_bytes"]), ""),
-            (name, f"{name}, the same, estimated", lambda s: _gigabytes(s["estimated_memory_bytes"]), "not exceeded"),
+            (
+                name,
+                f"{name}, estimated memory, GB",
+                lambda s: _gigabytes(s["estimated_memory_bytes"]),
+                "at least the peak",
+            ),
         )
     ),
     ("rival", "times Trainer's defaults", lambda s: f"{s['speedup_over_trainer']:.1f}", ""),
@@ -34,12 +39,12 @@ ROWS = (
 
 
 def table(record):
-    """The figures beside the goals as Markdown, under the device's name, and the ladder below."""
+    """Markdown: a heading with the device's name, the figures with their goals, the ladder."""
     sections = record["sections"]
     rows = [[what, words(sections[name]), goal] for name, what, words, goal in ROWS if name in sections]
     parts = [f"# {record['device']}, {record['precision']}, {record['date']}"]
     if record["smallest"]:
-        parts.append("The smallest form: these figures say nothing about speed.")
+        parts.append("Measured with --smallest: these figures say nothing about speed.")
     parts.append(markdown_table(["", "measured", "goal"], rows))
     if "ladder" in sections:
         rates = sections["ladder"]["tokens_per_second"].items()

@@ -1,4 +1,7 @@
-"""The parts of the GPU benchmark. Each takes (Size, Device, folder of the articles, scratch folder), gives a record."""
+"""The sections of the GPU benchmark. Each takes (Size, Device, folder with the articles, scratch folder).
+
+Each returns its record, a dict.
+"""
 
 import csv
 import json
@@ -35,29 +38,29 @@ from common.training.loop import fit
 from common.training.step import Step
 
 ROOT = Path(__file__).resolve().parents[2]
-# Log-normal lengths in tokens: 48 % exceed 512 and the mean is 407 when the longer ones are cut there.
+# Log-normal lengths in tokens: 48 % exceed 512, and the mean is 407 after they are cut to 512.
 MEDIAN_LENGTH, SPREAD_LENGTH = 497, 0.74
-RESUMED_STEPS = 60  # of the run that is interrupted: long enough to be met by a signal, and several loss records
+RESUMED_STEPS = 60  # of the run to interrupt: long enough for a signal to reach it, with several loss records
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is computed. The defaults are the real thing."""
+    """How much to compute. The defaults are the full benchmark."""
 
     articles: int = 9245
     max_length: int = 512
-    base: tuple[str, ...] = ("--random-init", "gbert-base")  # an encoder, as the benchmarks' options name it
+    base: tuple[str, ...] = ("--random-init", "gbert-base")  # an encoder, as an option of the benchmarks
     large: tuple[str, ...] = ("--random-init", "gbert-large")
     xlm_roberta: tuple[str, ...] = ("--random-init", "xlm-roberta-base")
     batch_size: int = 16
     epochs: int = 4
     seeds: int = 5
-    rows: int = 1024  # of the ladder and the rivals
+    rows: int = 1024  # articles for the ladder and the rivals
     matmul_seconds: float = 2.0
 
 
 def write_articles(folder, data, size):
-    """A dataset of as many articles as `size` says, of 10kGNAD's lengths, of the words of `data`; returns `folder`."""
+    """Write a dataset of `size.articles` articles with 10kGNAD's lengths and the words of `data`; returns `folder`."""
     rows = load_dataset(data).train
     words = [word for text in rows["text"] for word in text.split()]
     tokenizer = build_tiny_tokenizer(rows["text"], 31102)
@@ -78,12 +81,12 @@ def write_articles(folder, data, size):
 
 
 def run_tests(size, device, data, folder):
-    """The tests that need a GPU."""
+    """Run the tests that need a GPU. Raises UserError if pytest does not run."""
     report = folder / "tests.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-m", "", "tests/gpu", f"--junitxml={report}"]
     ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if not report.exists():
-        raise UserError(f"the tests did not run; requirements-dev.txt has pytest: {ended.stdout.strip()[-200:]}")
+        raise UserError(f"the tests did not run (pytest is in requirements-dev.txt): {ended.stdout.strip()[-200:]}")
     suite = ElementTree.parse(report).getroot().find("testsuite")
     counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
     failed = counts["failures"] + counts["errors"]
@@ -96,17 +99,17 @@ def run_tests(size, device, data, folder):
 
 
 def run_benchmark(main, encoder, size, device, data, folder, *more):
-    """Another benchmark's main on the articles; returns its record."""
+    """Run another benchmark's `main` on the articles; returns its record. Raises UserError if it fails."""
     path = folder / "record.json"
     common = ["--data", data, "--max-length", size.max_length, "--max-train-rows", size.rows, "--repeats", 1]
     common += ["--batch-size", size.batch_size, "--device", device.device.type, "--json", path]
     if main([str(part) for part in (*encoder, *common, *more)]):
-        raise UserError("a benchmark stopped; its line above says why")
+        raise UserError("a benchmark failed; its message is above")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def climb_ladder(size, device, data, folder):
-    """The optimizations one after another."""
+    """Measure the optimizations, added one by one."""
     compiled = ["--compile"] if device.device.type == "cuda" else []
     record = run_benchmark(ladder.main, size.base, size, device, data, folder, *compiled)
     rates = {name: round(runs[0]["tokens_per_second"]) for name, runs in record["rungs"].items() if runs}
@@ -114,7 +117,7 @@ def climb_ladder(size, device, data, folder):
 
 
 def hold_against_rivals(size, device, data, folder):
-    """Ours against Trainer, with its defaults and set fairly."""
+    """Compare our loop with Trainer: with its defaults, and with well-chosen options."""
     more = ("--columns", "ours,trainer,fair_trainer", "--precision", device.precision)
     record = run_benchmark(rival.main, size.base, size, device, data, folder, *more)
     kept = ("tokens_per_second", "speedup_over_trainer", "speedup_over_fair_trainer", "compiled", "fair_shapes")
@@ -122,7 +125,7 @@ def hold_against_rivals(size, device, data, folder):
 
 
 def train_seeds(encoder, epochs, seeds):
-    """A section that trains `encoder` (a field of Size) for several seeds in one process, as an ensemble does."""
+    """A section that trains `encoder` (a field of Size) with several seeds in one process, like an ensemble."""
 
     def section(size, device, data, folder):
         kind, name = getattr(size, encoder)
@@ -155,7 +158,10 @@ def train_seeds(encoder, epochs, seeds):
 
 
 def time_training(work, device, recipe, seed, seeds, folder):
-    """One training of `seeds`, compiled where the loop would; from the model on the CPU to the last step done."""
+    """Time one of `seeds` trainings, from the model on the CPU to the end of the last step.
+
+    It is compiled if `--compile auto` would compile for the tokens of all seeds.
+    """
     model = work.model(seed=seed)
     compiled, _ = wants_compile("auto", device, model, int(work.encoded.lengths.sum()) * recipe.epochs * seeds)
     reset_peak_memory(device)
@@ -176,7 +182,7 @@ def time_training(work, device, recipe, seed, seeds, folder):
 
 
 def interrupt_and_resume(size, device, data, folder):
-    """train.py as a user runs it: once whole, once interrupted by SIGTERM and resumed."""
+    """Run train.py without interruption, and again interrupted by SIGTERM and resumed; compare the predictions."""
     command = [
         sys.executable,
         ROOT / "train.py",

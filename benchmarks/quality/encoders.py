@@ -1,12 +1,12 @@
-"""Which encoder classifies best: every one of a list, over seeds, on the same test rows, beside published figures.
+"""Compare encoders over several seeds on the same test rows, with published figures.
 
     python -m benchmarks.quality.encoders --models starter,tiny,tfidf --seeds 3 --data sample
-    python -m benchmarks.quality.encoders --seeds 3 --data gnad10   # every short name: for a GPU and the hub
-    python -m benchmarks.quality.encoders --data gnad10 --table     # only writes the table again
+    python -m benchmarks.quality.encoders --seeds 3 --data gnad10   # every short name: needs a GPU and the hub
+    python -m benchmarks.quality.encoders --data gnad10 --table     # only rewrite the table
 
-Each run is one of train.py in a process of its own, and one JSON in benchmarks/results/encoders/; what is there is not
-computed again, and an interrupted run goes on. The weights are deleted once a run is recorded. docs/encoders.md holds
-the table of all that is recorded. What comes after `--` goes to train.py: `-- --max-length 128`.
+Each run calls train.py in its own process and writes one JSON file to benchmarks/results/encoders/. Recorded runs are
+not repeated, and an interrupted run continues. The trained weights are deleted when the run is complete. The table of
+all recorded runs is written to docs/encoders.md. Options after `--` go to train.py: `-- --max-length 128`.
 """
 
 import json
@@ -29,8 +29,8 @@ from common.training.encoders.registry import MODELS, TFIDF
 RESULTS = Path(__file__).parents[1] / "results" / "encoders"
 PAGE = Path(__file__).parents[2] / "docs" / "encoders.md"
 SOURCE = "https://github.com/goerlitz/nlp-classification"
-# Accuracy in per cent on the 1,028 official test rows of 10kGNAD, deviation, runs: averages over the runs in
-# data/transformers_eval10kgnad.csv of that repository
+# (accuracy in per cent, standard deviation, number of runs) on the 1,028 official test rows of 10kGNAD: averages over
+# the runs in data/transformers_eval10kgnad.csv of that repository
 PUBLISHED = {
     "gbert-base": (90.16, 0.47, 20),
     "gelectra-large": (89.84, 0.57, 30),
@@ -42,7 +42,7 @@ PUBLISHED = {
 
 @exit_codes
 def main(argv: list[str] | None = None) -> int:
-    """Train and record what is missing, then write the table; returns 1 where a run failed."""
+    """Train and record the missing runs, then write the table; returns 1 if a run failed."""
     arguments, options = parse_arguments(argv)
     failed = []
     jobs = [] if arguments.table else [(m, seed) for seed in range(arguments.seeds) for m in arguments.models]
@@ -58,26 +58,29 @@ def main(argv: list[str] | None = None) -> int:
             write_json(file, record)
     write_page(PAGE if arguments.page is None else Path(arguments.page), read_records(arguments.results))
     if failed:
-        print(f"{len(failed)} of {len(jobs)} runs failed ({', '.join(sorted(set(failed)))}); the same command goes on")
+        names = ", ".join(sorted(set(failed)))
+        print(f"{len(failed)} of {len(jobs)} runs failed ({names}); the same command tries them again")
     return 1 if failed else 0
 
 
 def parse_arguments(argv):
-    """The options, and those for train.py."""
+    """Our options, and the list of options for train.py."""
     argv = sys.argv[1:] if argv is None else argv
     split = argv.index("--") if "--" in argv else len(argv)
     parser = new_parser(__doc__, "seeds", "table", data="gnad10")
     everything = ",".join([*MODELS, TFIDF])
-    parser.add_argument("--models", default=everything, metavar="NAME,...", help="(default: every short name)")
-    parser.add_argument("--results", default=RESULTS, metavar="FOLDER", help="where the JSONs are")
-    parser.add_argument("--page", metavar="FILE", help="the table (default: docs/encoders.md)")
+    parser.add_argument(
+        "--models", default=everything, metavar="NAME,...", help="encoders to compare (default: every short name)"
+    )
+    parser.add_argument("--results", default=RESULTS, metavar="FOLDER", help="folder of the JSON files")
+    parser.add_argument("--page", metavar="FILE", help="file for the table (default: docs/encoders.md)")
     arguments = parser.parse_args(argv[:split])
     arguments.models = [name.strip() for name in arguments.models.split(",")]
     return arguments, argv[split + 1 :]
 
 
 def run_name(data: str, model: str, seed: int, options: list[str]) -> str:
-    """A name that tells apart runs of other data, models, seeds and options."""
+    """A name that differs for other data, models, seeds and options."""
     parts = [Path(data).name, Path(model).name, f"seed{seed}", *(option.lstrip("-") for option in options)]
     return "-".join(part.replace("/", "-") for part in parts)
 
@@ -87,10 +90,13 @@ def record_file(arguments, model: str, seed: int, options: list[str]) -> Path:
 
 
 def measure(data: str, model: str, seed: int, options: list[str]) -> dict | None:
-    """Train in a fresh process, so that its peak memory is this run's; None where train.py refuses or fails."""
+    """Train in a new process, so that its peak memory is that of this run; None if train.py fails.
+
+    Raises UserError if the data has neither labelled test rows nor validation rows.
+    """
     run = Path("runs") / f"encoders-{run_name(data, model, seed, options)}"
     command = ["--model", model, "--data", data, "--seed", str(seed), "--run", str(run), *options]
-    # "spawn": a forked child would begin with the memory of this process
+    # "spawn": a forked child would start with the memory of this process
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         code, memory = pool.submit(train_once, command).result()
     if code == 130:
@@ -100,7 +106,9 @@ def measure(data: str, model: str, seed: int, options: list[str]) -> dict | None
     results, config, environment = (read_json(run / f"{name}.json") for name in ("results", "config", "environment"))
     scores, rows = (results["test"], "test") if results.get("test") else (results, results["evaluated_on"])
     if rows is None:
-        raise UserError(f"{data}: no labelled test rows and no validation rows, so nothing to compare encoders on")
+        raise UserError(
+            f"{data}: found neither labelled test rows nor validation rows; comparing encoders needs one of them"
+        )
     shutil.rmtree(run / "model", ignore_errors=True)
     return {
         "data": config["data"]["name"],
@@ -126,13 +134,13 @@ def measure(data: str, model: str, seed: int, options: list[str]) -> dict | None
 
 
 def train_once(command: list[str]) -> tuple[int, int | None]:
-    """In the child: train.py's exit code and the most memory in use, in bytes; the GPU's where there is one."""
+    """Runs in the child process: train.py's exit code, and the peak memory in bytes, of the GPU if one was used."""
     try:
         code = train.main(command)
-    except Exception as error:  # one encoder's defect should not cost the others
+    except Exception as error:  # the other encoders should still run
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1, None
-    torch = sys.modules.get("torch")  # tfidf does without
+    torch = sys.modules.get("torch")  # tfidf does not import it
     if torch and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return code, torch.cuda.max_memory_allocated()
     try:
@@ -144,14 +152,14 @@ def train_once(command: list[str]) -> tuple[int, int | None]:
 
 
 def read_records(folder: Path) -> list[dict]:
-    """All recorded runs."""
+    """The records of all runs in `folder`."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
 
 
 def write_page(path: Path, records: list[dict]) -> None:
-    """docs/encoders.md: a table for each dataset, machine and set of options."""
+    """Write docs/encoders.md: a table for each dataset, device and set of options. Raises UserError without records."""
     if not records:
-        raise UserError("nothing is recorded yet; start without --table")
+        raise UserError("no run is recorded yet; start without --table")
     groups = {}
     for record in records:
         key = (record["data"], record["scored_on"], record["rows"], record["device"], " ".join(record["options"]))
@@ -165,7 +173,7 @@ def write_page(path: Path, records: list[dict]) -> None:
 
 
 def is_published(data: str, rows: int) -> bool:
-    """Whether the published figures are of these test rows."""
+    """Whether the published figures apply to these test rows."""
     return data == "gnad10" and rows == 1028
 
 
@@ -173,17 +181,18 @@ PAGE_HEAD = """# Encoders compared
 
     python -m benchmarks.quality.encoders --seeds 3 --data gnad10
 
-The command trains every encoder that has a short name, with its default recipe, and writes this page from what is
-recorded ([runs](../benchmarks/results/encoders)). Accuracy is the mean over the seeds, ± the deviation over them.
-Brackets hold the 95 % interval of one model's score on that many rows (Wilson). Seconds are of training alone. Memory
-is the most that the process used, on a GPU the GPU's.
+The command trains every encoder that has a short name, with its default recipe, and writes this page from the
+[recorded runs](../benchmarks/results/encoders). Accuracy and macro-F1 are means over the seeds, ± their standard
+deviation. Brackets hold the 95 % interval (Wilson) of one model's accuracy on that many rows. Seconds are the mean
+training time, without validation and prediction. Memory is the largest peak of the process, or of the GPU if one was
+used.
 
 Published figures are for the official 1,028 test rows of 10kGNAD: averages over the runs in
 `data/transformers_eval10kgnad.csv` of [goerlitz/nlp-classification]({source})."""
 
 
 def table(records: list[dict], published: bool) -> list[str]:
-    """Markdown lines, the best encoder first."""
+    """The lines of a Markdown table; the best encoder comes first."""
     lines = ["| encoder | seeds | accuracy, % | macro-F1, % | seconds | memory, GB | published accuracy, % |"]
     lines.append("|---|---|---|---|---|---|---|")
     by_model = {}
@@ -198,7 +207,7 @@ def table(records: list[dict], published: bool) -> list[str]:
 
 
 def table_row(model: str, runs: list[dict], cited: tuple | None) -> tuple[float, str]:
-    """(accuracy, the line of one encoder)."""
+    """The mean accuracy of one encoder, and its line of the table."""
     accuracy = mean(run["accuracy"] for run in runs)
     low, high = wilson_interval(accuracy, runs[0]["rows"])
     peaks = [run["peak_memory"] for run in runs if run["peak_memory"]]

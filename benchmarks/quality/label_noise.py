@@ -1,16 +1,16 @@
-"""Does it pay to look for wrong labels? Flip labels at random, find them, and train with what was found.
+"""Measure whether finding wrong labels pays: flip labels at random, find them, and train on the corrected data.
 
     python -m benchmarks.quality.label_noise --model starter --data sample --max-length 128
     python -m benchmarks.quality.label_noise --model gbert-base --data kaggle --seeds 3 --json label_noise.json
 
-A part of train.csv is set aside with its labels as they are; some labels of the rest are flipped to another class. Then
-the scripts run as a user would run them: train_ensemble.py and find_label_issues.py on the noisy rows, and train.py
-four times for every seed, scored on the rows set aside: on the noisy labels (`noisy`), without the flagged rows
-(`excluded`, --auto-exclude), with the true label of exactly the flagged rows (`corrected`, --corrections: a reviewer
-who looks at nothing else and does not err), and on the labels before they were flipped (`clean`, the ceiling).
+A part of train.csv is held out, with unchanged labels. Of the other rows, some labels are flipped to another class.
+Then the scripts run as a user would run them: train_ensemble.py and find_label_issues.py on the noisy rows, then
+train.py four times per seed, scored on the held-out rows. `noisy` trains on the noisy labels. `excluded` leaves out the
+flagged rows (--auto-exclude). `corrected` gives every flagged row its true label (--corrections), like a perfect
+reviewer who reads only the flagged rows. `clean` trains on the labels before the flips: the upper limit.
 
-Labels of the dataset count as true; where some are not (sample has twelve planted errors), flags of these count as
-false alarms. Further options go to the training scripts. The same command goes on where it was interrupted.
+The dataset's own labels count as correct. If the scripts flag a row whose own label is wrong (sample has twelve), it
+counts as a false alarm. Further options go to the training scripts. After an interruption, the same command continues.
 """
 
 import sys
@@ -37,7 +37,7 @@ from common.runs import RUNS_FOLDER
 from common.splitting.splits import split_validation
 from common.spreadsheets import guard, restore
 
-FIRST = (12, 30)  # ranks at which the precision is told, besides the number of flipped labels
+FIRST = (12, 30)  # report the precision of this many first flags, and of as many as labels were flipped
 
 
 @exit_codes
@@ -48,7 +48,7 @@ def main(argv=None):
         arguments.runs or RUNS_FOLDER / f"label_noise-{Path(arguments.data).name}-{Path(arguments.model).name}"
     )
 
-    # Two datasets of the same rows: clean and noisy labels, the same clean rows set aside as valid.csv
+    # Two datasets with the same rows, one with clean and one with noisy labels; both have the same clean valid.csv
     dataset = load_dataset(arguments.data)
     parts = split_validation(dataset.train, arguments.held_out, arguments.noise_seed)
     training, valid = (dataset.train.iloc[rows].reset_index(drop=True) for rows in parts)
@@ -66,7 +66,7 @@ def main(argv=None):
     listed = run / "label_issues" / "label_issues.csv"
     flags = score_flags(listed, run / OOF, load_dataset(folder / "noisy"), training)
 
-    # Train with what was found
+    # Train without the flagged rows, with their labels corrected, and on noisy and clean labels
     corrections = folder / "corrections.csv"
     write_corrections(corrections, noisy, training, flagged_ids(listed, set(noisy["id"])))
     variants = {
@@ -107,18 +107,25 @@ def main(argv=None):
 
 
 def parse_arguments(argv):
-    """Our options, and the list of those that the training scripts get."""
-    parser = new_parser(__doc__, "model", "data", "folds", "json", seeds=1)
+    """Our options, and the list of options for the training scripts."""
+    parser = new_parser(__doc__, "model", "data", "folds", seeds=1)
+    parser.add_argument("--json", metavar="FILE", help="file for the figures (default: only print them)")
     share = number(float, 0, 0.9, low_open=True)
-    parser.add_argument("--share", type=share, default=0.1, metavar="SHARE", help="of the training labels to flip")
-    parser.add_argument("--held-out", type=share, default=0.25, metavar="SHARE", help="of train.csv to set aside")
-    parser.add_argument("--noise-seed", type=number(int, 0), default=0, metavar="N", help="random seed of both choices")
-    parser.add_argument("--runs", metavar="FOLDER", help="where runs go (default: runs/label_noise-<data>-<model>)")
+    parser.add_argument(
+        "--share", type=share, default=0.1, metavar="SHARE", help="share of the training labels to flip"
+    )
+    parser.add_argument("--held-out", type=share, default=0.25, metavar="SHARE", help="share of train.csv to hold out")
+    parser.add_argument(
+        "--noise-seed", type=number(int, 0), default=0, metavar="N", help="random seed of the split and the flips"
+    )
+    parser.add_argument(
+        "--runs", metavar="FOLDER", help="folder for the runs (default: runs/label_noise-<data>-<model>)"
+    )
     return parser.parse_known_args(argv)
 
 
 def flip_labels(frame, classes, share, seed):
-    """A copy of the rows, a `share` of them with another class, each of the others being equally likely."""
+    """A copy of the rows in which a random `share` has another label; all other classes are equally likely."""
     draw = np.random.default_rng(seed)
     labels = frame["label"].to_numpy(dtype=object).copy()
     for row in draw.choice(len(frame), round(share * len(frame)), replace=False):
@@ -127,23 +134,25 @@ def flip_labels(frame, classes, share, seed):
 
 
 def call(script, *options):
-    """Run a script's main; raises Interrupted or UserError where it does not end well."""
+    """Run a script's main. Raises Interrupted if it was interrupted, UserError if it failed."""
     code = script.main(list(options))
     if code == EXIT_INTERRUPTED:
-        raise Interrupted("the same command goes on")
+        raise Interrupted("the same command continues")
     if code:
-        raise UserError(f"{script.__name__}.py ended with exit code {code}; once mended, the same command goes on")
+        raise UserError(
+            f"{script.__name__}.py ended with exit code {code}; fix its error, then the same command continues"
+        )
 
 
 def write_rows(path, frame):
-    """Write a file of a dataset."""
+    """Write rows as a dataset's CSV file: id, text, label."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv_writer(file).writerows([["id", "text", "label"], *frame[["id", "text", "label"]].to_numpy().tolist()])
 
 
 def write_corrections(path, noisy, truth, flagged):
-    """Write what the review page would give if every flagged row, and no other, were decided rightly."""
+    """Write the review page's file for a reviewer who decides correctly on every flagged row and on no other."""
     rows = [COLUMNS]
     for row_id, given, right in zip(noisy["id"], noisy["label"], truth["label"], strict=True):
         if row_id in flagged:
@@ -154,13 +163,15 @@ def write_corrections(path, noisy, truth, flagged):
 
 
 def score_flags(listed, out_of_fold, noisy, truth):
-    """How well the flagged rows, and the ranking of all rows, show what was flipped; and how good the model is."""
+    """How well the flags and the ranking of all rows find the flipped labels, and the model's accuracy, as a dict."""
     held_out = read_held_out([out_of_fold], noisy)
     given, right = (class_numbers(frame["label"], noisy.classes) for frame in (held_out.rows, truth))
     found = label_issues.find_label_issues(given, held_out.members)
     wrong = dict(zip(truth["id"], given != right, strict=True))
     flagged = flagged_ids(listed, wrong)
-    hits = np.array([wrong[row_id] for row_id in read_table(listed)["id"].map(restore) if row_id in flagged])  # by rank
+    hits = np.array(
+        [wrong[row_id] for row_id in read_table(listed)["id"].map(restore) if row_id in flagged]
+    )  # in the order of the ranking
     first = sorted({n for n in (*FIRST, sum(wrong.values())) if n <= len(hits)})
     return {
         "flagged": len(hits),
@@ -168,7 +179,7 @@ def score_flags(listed, out_of_fold, noisy, truth):
         "precision": float(hits.mean()) if len(hits) else None,
         "recall": float(hits.sum() / sum(wrong.values())),
         "precision_among_first": {str(n): float(hits[:n].mean()) for n in first},
-        "average_precision": float(average_precision_score(given != right, -found.quality)),  # of all rows
+        "average_precision": float(average_precision_score(given != right, -found.quality)),  # over all rows
         "out_of_fold_accuracy": {
             "noisy": float((found.suggested == given).mean()),
             "clean": float((found.suggested == right).mean()),
@@ -177,10 +188,10 @@ def score_flags(listed, out_of_fold, noisy, truth):
 
 
 def summarise(hits, noisy):
-    """Scores of the trainings on the same labels, and what they are better than those on the noisy ones.
+    """The accuracies of the trainings of one kind, and their gain over the trainings on noisy labels, as a dict.
 
-    `hits` and `noisy` are [seeds, rows set aside] bool. The gain's 95 % interval (normal) is over the rows, each
-    counting as its mean over the seeds: it holds for these trainings, not for other flips.
+    `hits` and `noisy`, [seeds, held-out rows] bool, say which predictions are correct. The 95 % interval of the gain
+    (normal) is over the rows, each averaged over the seeds. It does not cover the choice of other flips.
     """
     gain = hits.mean(axis=0) - noisy.mean(axis=0)
     half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
@@ -198,10 +209,10 @@ def report(result):
     rows, flags = result["rows"], result["flags"]
     print(
         f"\n{rows['flipped']} of {rows['training']} labels flipped; {flags['flagged']} rows flagged, "
-        f"{flags['found']} of them rightly: precision {flags['precision'] or 0:.1%}, recall {flags['recall']:.1%}"
+        f"{flags['found']} of them correctly: precision {flags['precision'] or 0:.1%}, recall {flags['recall']:.1%}"
     )
     first = ", ".join(f"{share:.1%} of the first {n}" for n, share in flags["precision_among_first"].items())
-    print(f"flipped: {first or 'too few flags to tell'}; average precision {flags['average_precision']:.1%}")
+    print(f"flipped: {first or 'too few flags'}; average precision {flags['average_precision']:.1%}")
     print(
         f"out of fold, the model agrees with {flags['out_of_fold_accuracy']['noisy']:.1%} of the noisy labels, "
         f"{flags['out_of_fold_accuracy']['clean']:.1%} of the clean ones"

@@ -1,11 +1,11 @@
-"""Which recipe classifies best: repeated, stratified cross-validation, all candidates on the same folds and seeds.
+"""Compare training recipes by repeated, stratified cross-validation, all on the same folds and seeds.
 
     python -m benchmarks.quality.recipes --model starter --data kaggle --max-length 256 --jobs 2
     python -m benchmarks.quality.recipes --model starter --data kaggle --max-length 256 --table
 
-One JSON line a run is appended to the results file; what is there is not computed again, so the same command goes on
-after an interruption. The table compares each candidate with the default on the same articles, folds and seeds; the
-interval of the difference (95 %, normal) takes an article's predictions as one cluster.
+Each run appends one line of JSON to the results file. Recorded runs are not repeated, so after an interruption the same
+command continues. The table compares each candidate with the default on the same articles, folds and seeds. The 95 %
+interval of the difference (normal) treats all predictions for one article as one cluster.
 """
 
 import json
@@ -46,22 +46,22 @@ from common.training.step import Step
 from common.training.tokens import encode
 
 DEFAULT = "default"
-FAR = 0.1  # beyond this difference a candidate stands in the table alone
+FAR = 0.1  # candidates that differ more are only in the table, not in the picture
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe: what it changes of the default (a function of its value, or a value), and how."""
+    """A recipe to compare. `changes` maps fields of the default recipe to a value or to a function of the old value."""
 
     note: str
     changes: dict = field(default_factory=dict)
     step: type | None = None
     prepare: object = None  # takes the model
-    pretrain: object = None  # takes the model, all texts (test texts too), the tokenizer, the recipe, the seed
-    texts: object = None  # takes the texts and the maximal length, returns what is read of them
-    predict: dict = field(default_factory=dict)  # what it changes of the recipe when predicting
+    pretrain: object = None  # takes the model, all texts (also of test.csv), the tokenizer, the recipe, the seed
+    texts: object = None  # takes the texts and the maximum length, returns the part of them to read
+    predict: dict = field(default_factory=dict)  # fields of the recipe to change for prediction
     overlapping: bool = False  # predict on overlapping windows
-    max_length: int | None = None  # its own, where the study's is longer
+    max_length: int | None = None  # used if --max-length is longer
 
 
 TRAINER = {
@@ -88,24 +88,26 @@ CANDIDATES = {
     "rate x2": Candidate("twice the learning rate", {"learning_rate": lambda rate: rate * 2}),
     "epochs x0.5": Candidate("half the epochs", {"epochs": lambda epochs: max(1, epochs // 2)}),
     "epochs x2": Candidate("twice the epochs", {"epochs": lambda epochs: epochs * 2}),
-    "batch 8": Candidate("8 texts a step", {"batch_size": 8}),
-    "batch 32": Candidate("32 texts a step", {"batch_size": 32}),
+    "batch 8": Candidate("8 texts per step", {"batch_size": 8}),
+    "batch 32": Candidate("32 texts per step", {"batch_size": 32}),
     "head as encoder": Candidate("one learning rate for all", {"head_factor": 1.0}),
     "head x10": Candidate("the head learns 10 times as fast", {"head_factor": 10.0}),
     "first token": Candidate("pooling by the first token", {"pooling": "first"}),
     "mean": Candidate("pooling by the mean", {"pooling": "mean"}),
     "attention pooling": Candidate(
-        "pooling by learnt attention", {"pooling": "mean"}, prepare=techniques.attention_pooling
+        "pooling by learned attention", {"pooling": "mean"}, prepare=techniques.attention_pooling
     ),
     "smoothing 0.1": Candidate("label smoothing", {"label_smoothing": 0.1}),
     "dropout 0.1": Candidate("dropout of hidden states", {"dropout": 0.1}),
     "dropout 0.2": Candidate("more dropout of hidden states", {"dropout": 0.2}),
     "dropout 0.3": Candidate("much dropout of hidden states", {"dropout": 0.3}),
-    "attention dropout": Candidate("dropout of attention weights, as the checkpoint", {"attention_dropout": None}),
+    "attention dropout": Candidate("dropout of attention weights as in the checkpoint", {"attention_dropout": None}),
     "decay 0.1": Candidate("weight decay 0.1", {"weight_decay": 0.1}),
     "class weights": Candidate("rare classes count more", {"class_weights": "balanced"}),
-    "layer decay": Candidate("learning rate x 0.9 a layer downwards", step=techniques.LayerDecay),
-    "reset 1 layer": Candidate("top layer drawn anew", prepare=lambda model: techniques.reset_top_layers(model, 1)),
+    "layer decay": Candidate("learning rate x 0.9 for each layer below the head", step=techniques.LayerDecay),
+    "reset 1 layer": Candidate(
+        "top layer initialized again", prepare=lambda model: techniques.reset_top_layers(model, 1)
+    ),
     "further pre-training": Candidate(
         "masked-language modelling on all texts first", pretrain=techniques.further_pretraining
     ),
@@ -113,26 +115,26 @@ CANDIDATES = {
     "r-drop": Candidate("R-Drop", step=techniques.RDrop),
     "adversarial": Candidate("adversarial embeddings (FGM)", {"adversarial": 1.0}),
     "token dropout": Candidate("15 % of the tokens masked", step=techniques.TokenDropout),
-    "head": Candidate("long texts: the beginning alone", {"long_texts": "head"}),
-    "tail": Candidate("long texts: the end alone", {"long_texts": "head"}, texts=techniques.tails),
+    "head": Candidate("long texts: only the beginning", {"long_texts": "head"}),
+    "tail": Candidate("long texts: only the end", {"long_texts": "head"}, texts=techniques.tails),
     "head+tail": Candidate(
         "long texts: a quarter from the start, the rest from the end",
         {"long_texts": "head"},
         texts=partial(techniques.tails, head_share=0.25),
     ),
     "windows predicting": Candidate(
-        "trained on the beginning, the mean over windows when predicting",
+        "trains on the beginning, predicts from windows",
         {"long_texts": "head"},
         predict={"long_texts": "windows"},
     ),
-    "windows training": Candidate("trained on windows, predicts from the beginning", predict={"long_texts": "head"}),
+    "windows training": Candidate("trains on windows, predicts from the beginning", predict={"long_texts": "head"}),
     "overlapping windows": Candidate("predicts on full windows, which overlap", overlapping=True),
 }
 
 
 @exit_codes
 def main(argv=None):
-    """Run what is missing, then print the table and draw the picture; returns the exit code."""
+    """Run the missing runs, then print the table and draw the picture; returns the exit code."""
     arguments = parse_arguments(argv)
     path = Path(arguments.results)
     runs = read_runs(path, arguments)
@@ -167,14 +169,17 @@ def main(argv=None):
 
 def parse_arguments(argv):
     """Read the command line."""
-    parser = new_parser(__doc__, "model", "data", "folds", "precision", "results", "table", max_length=256, repeats=3)
-    parser.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
-    parser.add_argument("--use-folds", type=number(int, 1), metavar="N", help="train on the first N folds alone")
+    parser = new_parser(__doc__, "model", "data", "folds", "precision", "results", "table", max_length=256)
     parser.add_argument(
-        "--candidates", default=",".join(CANDIDATES), metavar="NAME,...", help="which to run (default: all)"
+        "--repeats", type=number(int, 1), default=3, metavar="N", help="repetitions, each with other folds and seeds"
+    )
+    parser.add_argument("--label-column", default="label", metavar="NAME", help="column with the class")
+    parser.add_argument("--use-folds", type=number(int, 1), metavar="N", help="run only the first N folds")
+    parser.add_argument(
+        "--candidates", default=",".join(CANDIDATES), metavar="NAME,...", help="candidates to run (default: all)"
     )
     parser.add_argument(
-        "--jobs", type=number(int, 1), default=1, metavar="N", help="processes, of one thread each if several"
+        "--jobs", type=number(int, 1), default=1, metavar="N", help="number of processes; several use one thread each"
     )
     arguments = parser.parse_args(argv)
     arguments.candidates = arguments.candidates.split(",")
@@ -187,7 +192,7 @@ def parse_arguments(argv):
 
 
 def settings(arguments):
-    """What must be equal for runs to be compared."""
+    """The settings that must be equal for runs to be comparable."""
     return {
         "model": Path(arguments.model).name,
         "data": Path(arguments.data).name,
@@ -201,12 +206,12 @@ def settings(arguments):
 
 @cache
 def read_data(data, label_column):
-    """The dataset, once a process."""
+    """Read the dataset, once per process."""
     return load_dataset(data, label_column=label_column)
 
 
 def read_runs(path, arguments):
-    """The records of the results file that have these settings."""
+    """The records in the results file with the same settings."""
     if not path.exists():
         return []
     records = [json.loads(line) for line in path.read_text().splitlines()]
@@ -216,7 +221,7 @@ def read_runs(path, arguments):
 
 @cache
 def load(model, data, label_column):
-    """What all runs share, once a process: dataset, encoder, uncut tokens, the scripts' default recipe."""
+    """Load what all runs share, once per process: dataset, source, tokenizer, uncut tokens, the default recipe."""
     dataset = read_data(data, label_column)
     source = find_source(model)
     tokenizer, _ = load_tokenizer(source, dataset.train["text"])
@@ -261,7 +266,7 @@ def run(arguments, name, repeat, fold):
 
 
 def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, train_rows, held_out, seed, arguments):
-    """Probabilities of the held-out rows, [rows, classes]."""
+    """Train on `train_rows`; returns the probabilities of the `held_out` rows, [rows, classes]."""
     changes = {
         key: change(getattr(recipe, key)) if callable(change) else change for key, change in candidate.changes.items()
     }
@@ -298,12 +303,15 @@ def train_and_predict(candidate, dataset, source, tokenizer, whole, recipe, trai
 
 
 def summarize(runs, arguments):
-    """A row for each candidate: accuracy over the repeats, difference to the default, by article, over all articles."""
+    """A dict per candidate: mean accuracy over the repeats, and the paired difference to the default with its interval.
+
+    Raises UserError without runs.
+    """
     if not runs:
         raise UserError("no runs with these settings")
     train = load_dataset(arguments.data).train
     fold_of = {repeat: assign_folds(train, arguments.folds, repeat) for repeat in {run["repeat"] for run in runs}}
-    hits = {}  # candidate -> [repeats, rows]: 1 right, 0 wrong, NaN where not run
+    hits = {}  # candidate -> [repeats, rows]: 1 correct, 0 wrong, NaN not run
     for record in runs:
         table = hits.setdefault(record["candidate"], np.full((max(fold_of) + 1, len(train)), np.nan))
         table[record["repeat"], fold_of[record["repeat"]] == record["fold"]] = [int(hit) for hit in record["correct"]]
@@ -326,17 +334,17 @@ def summarize(runs, arguments):
             apart = table - hits[DEFAULT]
             if not np.isnan(apart).all():
                 mean = float(np.nanmean(apart))
-                by_article = np.nansum(apart - mean, axis=0)  # an article's predictions are no independent observations
+                by_article = np.nansum(apart - mean, axis=0)  # predictions for one article are not independent
                 half = float(1.96 * np.sqrt((by_article**2).sum()) / (~np.isnan(apart)).sum())
                 line |= {"difference": mean, "interval": [mean - half, mean + half]}
         rows.append(line)
-    # Candidates may have run on other folds than the default: only the differences are paired
+    # Sorted by difference first: accuracies of candidates that ran on other folds are not comparable
     return sorted(rows, key=lambda row: (-(row["difference"] or 0), -row["accuracy"]))
 
 
 def print_table(rows):
     """Print the rows as a Markdown table."""
-    print("\n| candidate | accuracy, % | against the default, points | log loss | seconds a run | runs |")
+    print("\n| candidate | accuracy, % | against the default, points | log loss | seconds per run | runs |")
     print("|---|---|---|---|---|---|")
     for row in rows:
         deviation = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
@@ -353,7 +361,7 @@ def print_table(rows):
 
 @styled
 def draw(path, rows, arguments):
-    """Draw the differences to the default with their intervals; what is worse by far would squeeze the rest."""
+    """Draw the differences to the default with their intervals. Very large ones would squeeze the others: left out."""
     rows = [row for row in reversed(rows) if row["interval"] and abs(row["difference"]) < FAR]
     if not rows:
         return

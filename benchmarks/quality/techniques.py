@@ -1,6 +1,6 @@
-"""Techniques that recipes.py tries and the scripts do not have (or not yet): kinds of step, cuts, windows.
+"""Techniques that recipes.py compares and that the scripts do not have: training steps, cuts of long texts, windows.
 
-What earns its place moves to common/; what does not stays here, so that its figure can be measured again.
+A technique that pays moves to common/. The others stay here, so that they can be measured again.
 """
 
 import numpy as np
@@ -18,12 +18,12 @@ from common.training.tokens import Encoded, cover_with_windows, deal_batches
 
 
 class RDrop(Step):
-    """Two passes with different dropout, drawn together by their symmetric divergence (Wu et al. 2021, R-Drop)."""
+    """R-Drop: two passes with different dropout, and a loss on the divergence of their outputs (Wu et al. 2021)."""
 
     alpha = 1.0
 
     def loss(self, rows):
-        """Mean cross-entropy of the two passes + alpha/4 x (KL + reversed KL)."""
+        """Mean cross-entropy of the two passes + alpha/4 x (KL + reversed KL), summed over the texts `rows`."""
         first, second = self.logits(rows), self.logits(rows)
         fit = [F.cross_entropy(logits, self.labels[rows], reduction="sum") for logits in (first, second)]
         p, q = first.log_softmax(-1), second.log_softmax(-1)
@@ -32,7 +32,7 @@ class RDrop(Step):
 
 
 class Averaged(Step):
-    """The weights' exponential moving average over about the last epoch replaces them at the end (EMA)."""
+    """EMA: at the end, the weights are replaced by their exponential moving average over about one epoch."""
 
     def __init__(self, model, texts, labels, recipe, seed, device, **settings):
         super().__init__(model, texts, labels, recipe, seed, device, **settings)
@@ -41,7 +41,7 @@ class Averaged(Step):
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     def __call__(self, step, rows, rate):
-        """The step, then the average's step."""
+        """Take the optimizer step, then update the average; after the last step, use the average."""
         super().__call__(step, rows, rate)
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, max(1 - self.decay, 1 / (step + 1)))
@@ -75,12 +75,12 @@ class LayerDecay(Step):
 
 
 class TokenDropout(Step):
-    """A share of the tokens is replaced by [MASK] (or [UNK]) in training: the text is never seen the same twice."""
+    """Replace a random share of the tokens by [MASK], or by [UNK] if there is no mask token, in training."""
 
     share, mask_id = 0.15, None  # mask_id: set by recipes.py
 
     def logits(self, rows):
-        """Logits with tokens hidden at random, special ones at the ends apart."""
+        """Logits [texts, classes] with random tokens replaced; the special tokens at both ends are kept."""
         store, gather = self.store, self.store.gather
 
         def hidden(rows):
@@ -104,9 +104,9 @@ class _Borrowed:
 
 
 def tails(encoded, max_length, head_share=0.0):
-    """The texts cut to `max_length` tokens of their end, or to a share of the start and the rest from the end.
+    """Cut texts to `max_length` tokens: `head_share` of them from the start, the others from the end.
 
-    Sun et al. 2019 take 128 tokens from the start and 382 from the end of 512: a share of a quarter.
+    Sun et al. 2019 take 128 tokens from the start and 382 from the end, so their `head_share` is a quarter.
     """
     room = max_length - sum(encoded.specials)
     front, rows = int(room * head_share), np.arange(len(encoded.lengths))
@@ -123,7 +123,7 @@ def tails(encoded, max_length, head_share=0.0):
 
 
 def predict_overlapping(model, encoded, device, max_length):
-    """As `predict` of common/training/prediction.py, on evenly spread windows of `max_length` tokens; they overlap."""
+    """Probabilities [texts, classes], averaged over evenly spaced, overlapping windows of `max_length` tokens."""
     room = max_length - sum(encoded.specials)
     counts = np.maximum(-(-(encoded.lengths - sum(encoded.specials)) // room), 1)
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -138,7 +138,7 @@ def predict_overlapping(model, encoded, device, max_length):
 
 
 def reset_top_layers(model, count):
-    """Draw the top `count` layers anew (Zhang et al. 2021, Revisiting Few-sample BERT Fine-tuning)."""
+    """Initialize the top `count` layers again (Zhang et al. 2021, Revisiting Few-sample BERT Fine-tuning)."""
     pooling = bool(getattr(model.config, "mean_pooling_layer", False))
     layers = list(encoder_layers(model))[: -1 if pooling else None]
     for module in [module for layer in layers[-count:] for module in layer.modules()]:
@@ -150,10 +150,10 @@ def reset_top_layers(model, count):
 
 
 def further_pretraining(model, texts, tokenizer, recipe, seed, epochs=3):
-    """Masked-language modelling on the task's own texts (Encoded, whole) before fine-tuning (Gururangan et al. 2020).
+    """Masked-language modelling on the task's texts (Encoded, uncut) before fine-tuning (Gururangan et al. 2020).
 
-    15 % of the tokens are hidden as BERT does it; the head is new, its last matrix the word embeddings. Batches of 32
-    windows at the recipe's learning rate, warmed up and then falling.
+    15 % of the tokens are masked as in BERT. The language-model head is new, except that its output matrix is the word
+    embeddings. Batches have 32 windows; the learning rate rises to the recipe's and then falls.
     """
     torch.manual_seed(seed)
     layers, size = encoder_layers(model), model.config.hidden_size
@@ -188,8 +188,8 @@ def further_pretraining(model, texts, tokenizer, recipe, seed, epochs=3):
 
 
 def attention_pooling(model):
-    """Make the appended mean-pooling layer learn: a query that starts at zero (the mean) chooses what to weigh."""
+    """Make the appended mean-pooling layer trainable. Its query is zero at first, so it starts as mean pooling."""
     layer = encoder_layers(model)[-1]
     torch.nn.init.normal_(layer.attention.self.key.weight, std=0.02)
     layer.requires_grad_(True)
-    model.config.mean_pooling_layer = False  # computed by attention, no longer in closed form
+    model.config.mean_pooling_layer = False  # compute it with attention, no longer in closed form

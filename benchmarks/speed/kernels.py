@@ -1,15 +1,15 @@
-"""How many kernels a training step starts on a GPU, and how often the host waits for it. No GPU is needed.
+"""Count the kernels that a training step starts on a GPU, and how often the host waits for it. Needs no GPU.
 
     python -m benchmarks.speed.kernels
     python -m benchmarks.speed.kernels --architecture bert --precision fp16 --json kernels.json
 
-A simulated accelerator (torch's private-use device with fake tensors: shapes without values) runs one step of
-common/training/loop.py with real autograd. Counted is each operator that computes something on the device; views and
-allocations are free. A host tensor that meets a device tensor is an error. The host waits where it reads a value back,
-where a result's size depends on values, and where a copy is not asynchronous from pinned memory.
-The simulated device computes as CUDA does where that changes the count: autocast, fused dropout, fused attention, one
-kernel for many tensors. cuBLAS, layer norms and the optimizer may start two or three kernels where one is counted here.
-This changes torch's state for the whole process: import it in a process of its own.
+A simulated accelerator (torch's private-use device with fake tensors, which have shapes but no values) runs one step of
+common/training/step.py with real autograd. Each operator that computes something on the device counts as one kernel;
+views and allocations do not count. An operator that mixes host and device tensors is an error. The host waits if it
+reads a value back, if the size of a result depends on values, or if a copy is not asynchronous from pinned memory.
+The simulated device follows CUDA where this changes the count: autocast, fused dropout, fused attention, one kernel for
+many tensors. cuBLAS, layer norms and the optimizer may start two or three kernels where this script counts one.
+The script changes torch's state for the whole process, so run it in its own process.
 """
 
 import sys
@@ -36,14 +36,14 @@ from common.training.step import Step
 from common.training.tokens import Encoded
 
 NAME = "simulated"
-# What autocast on CUDA computes in 16 bits and in float32, as far as encoders use it
+# Operators that autocast on CUDA computes in 16 bits and in float32; only those that encoders use
 # (https://docs.pytorch.org/docs/stable/amp.html, "CUDA Ops that can autocast").
 IN_16_BITS = ("addmm", "baddbmm", "bmm", "linear", "matmul", "mm", "scaled_dot_product_attention")
 IN_32_BITS = ("cumsum", "exp", "layer_norm", "log_softmax.int", "nll_loss", "pow.Tensor_Scalar", "softmax.int", "sum")
 FREE = {"_pin_memory", "_unsafe_view", "empty", "empty_like", "empty_strided", "is_pinned", "new_empty"}
 WAITING = {"_local_scalar_dense", "_unique2", "equal", "masked_select", "nonzero", "unique_consecutive", "unique_dim"}
 COPIES = {"_to_copy", "copy_"}
-# Every encoder family that the loop trains, in the size of its base model. (model, its configuration, its own sizes)
+# name -> (class prefix in transformers, sizes that differ from the configuration's defaults), each in base size
 ARCHITECTURES = {
     "bert": ("Bert", {"vocab_size": 31102}),
     "electra": ("Electra", {"vocab_size": 31102, "embedding_size": 768}),
@@ -95,9 +95,9 @@ _attention.register_autograd(
 
 
 def install():
-    """Register the device; returns what must stay alive."""
+    """Register the device; returns the torch libraries, which must stay alive while it is used."""
     _setup_privateuseone_for_python_backend(NAME, SimulatedModule())
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) as a tensor of the host and a copy
+    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) makes a host tensor and copies it
     everything = torch.library.Library("_", "IMPL")
     everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     library = torch.library.Library("aten", "IMPL")
@@ -110,7 +110,7 @@ def install():
 
 
 def _autocast(name, fixed):
-    """The operator with its floating-point tensors of the device cast to `fixed`, or to autocast's format."""
+    """The operator with its floating-point device tensors cast to `fixed`, or to autocast's number format if None."""
     packet, _, overload = name.partition(".")
     operator = getattr(getattr(torch.ops.aten, packet), overload or "default")
     key = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
@@ -132,21 +132,21 @@ def _dropout(x, rate, training):
 
 
 def _fused_attention(query, key, value, mask=None, dropout=0.0, causal=False, *, scale=None, enable_gqa=False):
-    if mask is not None and mask.dtype == torch.bool:  # as torch does it on CUDA: a mask of numbers, in each call
+    if mask is not None and mask.dtype == torch.bool:  # like torch on CUDA: each call makes a mask of numbers
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), -torch.inf)
     return torch.ops.simulated.attention(query, key, value, mask)
 
 
 class Recorder(TorchDispatchMode):
-    """While entered: each operator that computes on the device, and where the host waits.
+    """Within this context, record the operators that compute on the device, and where the host waits for it.
 
-    Raises RuntimeError where a host tensor that is not a single number meets a device tensor.
+    Raises RuntimeError if an operator mixes device tensors with a host tensor that is not a single number.
     """
 
     def __init__(self):
         super().__init__()
-        self.kernels = []  # (operator, whether in the backward pass)
-        self.waits = []  # (operator, the line of ours that asked for it)
+        self.kernels = []  # (operator, whether it belongs to the backward pass)
+        self.waits = []  # (operator, our line of code that caused it)
         self.pinned = []
 
     def __torch_dispatch__(self, function, types, positional=(), named=None):
@@ -164,9 +164,11 @@ class Recorder(TorchDispatchMode):
         if self._waits(name, inputs, positional, named):
             self.waits.append((name, _line()))
         if name in COPIES:
-            inputs[-1].constant = None  # values that a fake tensor of the host knows do not travel
+            inputs[-1].constant = None  # a fake host tensor may know its values; the copy must not
         if name == "_local_scalar_dense" and on_device:
-            return {torch.bool: False, torch.int64: 1}.get(inputs[0].dtype, 1.0)  # some value: fake tensors have none
+            return {torch.bool: False, torch.int64: 1}.get(
+                inputs[0].dtype, 1.0
+            )  # any value will do: fake tensors have none
         output = function(*positional, **named)
         on_device |= any(isinstance(x, torch.Tensor) and x.device.type == NAME for x in tree_leaves(output))
         view = any(value.alias_info and not value.alias_info.is_write for value in function._schema.returns)
@@ -193,14 +195,14 @@ class Recorder(TorchDispatchMode):
 
 
 def _line():
-    """The innermost line of ours."""
+    """The innermost line of code in common/, as file:line."""
     ours = [frame for frame in traceback.extract_stack() if "/common/" in frame.filename]
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "-"
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is run: an architecture with `layers` layers, in a mode of common/training/compute/forward.py."""
+    """A step to run: an architecture with `layers` layers, in a mode of common/training/compute/forward.py."""
 
     architecture: str
     mode: str
@@ -211,13 +213,13 @@ class Case:
 
 
 def modes_of(architecture):
-    """The modes that a GPU may take for it."""
+    """The modes in which a GPU may compute this architecture."""
     with torch.device("meta"):
         return ("varlen", "rectangle") if encoder_layers(build(architecture, 1)) is not None else ("padded",)
 
 
 def build(architecture, layers):
-    """The architecture with a classification head, where torch's default device is."""
+    """The architecture with a classification head, on torch's default device."""
     name, sizes = ARCHITECTURES[architecture]
     config = getattr(transformers, f"{name}Config")(
         num_labels=9,
@@ -231,20 +233,20 @@ def build(architecture, layers):
 
 
 def run_step(case, prepare=lambda step: None):
-    """One optimizer step of the case on the device; returns what it did, as a Recorder. `prepare(step)` may change it.
+    """Run one optimizer step on the device; returns its Recorder. `prepare(step)` may change the Step first.
 
-    A step before it is not recorded: it makes the optimizer's state.
+    An earlier step, which creates the optimizer's state, is not recorded.
     """
     device = Device(torch.device(NAME), case.precision)
     encoded = Encoded(
         np.random.default_rng(0).integers(5, 1000, sum(case.lengths)).astype(np.int32), np.cumsum([0, *case.lengths])
     )
-    # torch asks a tensor's exact type whether many can share a kernel; on CUDA they can.
+    # torch decides by a tensor's exact type whether many tensors can share a kernel. On CUDA they can.
     one_kernel = mock.patch("torch.nn.utils.clip_grad._has_foreach_support", return_value=True)
     scaler = mock.patch("torch.amp.GradScaler", lambda kind, scaler=torch.amp.GradScaler: scaler(NAME))
-    # transformers takes fake tensors for a capture, and asks them less.
+    # transformers mistakes fake tensors for a graph capture and then skips checks that it makes on a GPU.
     eager = mock.patch("transformers.masking_utils.is_tracing", return_value=False)
-    # A module of fake tensors cannot be moved: it is made where it stays.
+    # A module of fake tensors cannot be moved, so it is created on the device.
     stay = mock.patch("torch.nn.Module.to", lambda module, *_: module)
     with FakeTensorMode(allow_non_fake_inputs=True), Recorder() as recorder, one_kernel, scaler, eager, stay:
         with torch.device(NAME):
@@ -263,7 +265,7 @@ def run_step(case, prepare=lambda step: None):
 
 
 def count(recorder):
-    """Kernels by part of the step, and the waits: a JSON object."""
+    """The kernels per part of the step, and the waits, as a JSON object."""
     backward = [place for place, (_, is_backward) in enumerate(recorder.kernels) if is_backward]
     return {
         "forward": sum(not is_backward for _, is_backward in recorder.kernels[: backward[-1]]),
@@ -275,9 +277,12 @@ def count(recorder):
 
 def main(argv=None):
     """Count, print and record; returns the exit code."""
-    parser = new_parser(__doc__, "json", precision="bf16")
-    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), help="this one alone (default: all)")
-    parser.add_argument("--layers", type=number(int, 1), default=12, help="layers of each architecture")
+    parser = new_parser(__doc__, precision="bf16")
+    parser.add_argument("--json", metavar="FILE", help="file for the figures (default: only print them)")
+    parser.add_argument(
+        "--architecture", choices=sorted(ARCHITECTURES), help="count only this architecture (default: all)"
+    )
+    parser.add_argument("--layers", type=number(int, 1), default=12, help="number of encoder layers")
     arguments = parser.parse_args(argv)
     keep = install()
     records, rows = [], []
@@ -291,7 +296,7 @@ def main(argv=None):
                 rows.append([f"{architecture}, {mode}, {pooling}", *kernels, sum(kernels), len(counted["waits"])])
                 print(rows[-1], *counted["waits"], flush=True)
     del keep
-    print(markdown_table(["kernels a step", "forward", "backward", "update", "all", "host waits"], rows))
+    print(markdown_table(["kernels per step", "forward", "backward", "update", "all", "host waits"], rows))
     if arguments.json:
         write_json(arguments.json, {"precision": arguments.precision, "layers": arguments.layers, "cases": records})
     return 0

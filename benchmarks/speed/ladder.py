@@ -1,12 +1,12 @@
-"""The optimizations one after another, each with its own measured step, on the device that it runs on.
+"""Measure the loop's optimizations: each rung of the ladder adds one, on the device of this machine.
 
     python -m benchmarks.speed.ladder --model starter --data sample
     python -m benchmarks.speed.ladder --random-init gbert-base --data gnad10 --max-train-rows 512 --compile
 
-All rungs are the loop of common/training/loop.py with parts of it switched off: the same articles, the same batches.
-Counted are real tokens per second after each run's first step; the first round is not counted. Rungs that the device
-does not have show a dash.
-Prints a Markdown table, and writes the figures and a picture of them.
+Every rung runs the loop of common/training/loop.py with the later optimizations switched off, on the same articles and
+batches. Rates count real tokens per second, without padding and without each run's first step; the first round only
+warms up. A rung that the device does not support shows a dash. Prints a Markdown table, and writes the figures and a
+picture.
 """
 
 import contextlib
@@ -43,18 +43,18 @@ from common.training.loop import fit
 from common.training.step import Step
 from common.training.tokens import deal_batches
 
-WHOLE_BATCH = 10**9  # tokens: a budget that splits nothing
+WHOLE_BATCH = 10**9  # tokens: a budget that never splits a batch
 
 
 @dataclass(frozen=True)
 class Rung:
-    """How a run computes; the defaults are the plain beginning."""
+    """The settings of a run; the defaults are the lowest rung, without optimizations."""
 
     attention: str = "eager"
-    attention_dropout: float | None = None  # None: as the checkpoint has it
+    attention_dropout: float | None = None  # None: the checkpoint's own
     tf32: bool = False
     precision: str = "fp32"
-    microbatch_tokens: int | None = WHOLE_BATCH  # None: the loop's own, of texts sorted by length
+    microbatch_tokens: int | None = WHOLE_BATCH  # None: the loop's own budget, texts sorted by length
     mode: str = "padded"
     whole_last_layer: bool = True
     word_dropout: bool = False
@@ -64,7 +64,7 @@ class Rung:
 
 
 def climb(device, mode, compiled):
-    """The rungs in order: [(name, Rung or None where this device lacks it)]. `mode` is the loop's (choose_mode)."""
+    """The rungs in order, as (name, Rung); the Rung is None if this device lacks it. `mode` is that of choose_mode."""
     steps = (
         ("plain: float32, padded to the batch's longest", {}),
         ("fused attention (SDPA; needs attention dropout 0)", {"attention": "sdpa", "attention_dropout": 0.0}),
@@ -123,15 +123,18 @@ def main(argv=None):
 def parse_arguments(argv):
     """Read the command line."""
     parser = new_parser(__doc__, *WORKLOAD, "batch_size", "repeats", "precision", "json", max_train_rows=96)
-    parser.add_argument("--compile", action="store_true", help="the last rung, too")
+    parser.add_argument("--compile", action="store_true", help="add the last rung: compiled layers")
     arguments = parser.parse_args(argv)
     if arguments.max_train_rows < 2 * arguments.batch_size:
-        raise UserError("--max-train-rows must be two batches at least: the first step is not counted")
+        raise UserError(
+            f"--max-train-rows {arguments.max_train_rows}: expected at least {2 * arguments.batch_size}, two batches, "
+            "as the first step is not counted"
+        )
     return arguments
 
 
 def measure(work, device, rung, batch_size):
-    """One epoch as the rung has it; returns its figures."""
+    """Train one epoch with the rung's settings; returns its figures."""
     device = replace(device, precision=rung.precision)
     model = work.model(rung.pooling, rung.attention_dropout)
     model.config._attn_implementation = rung.attention
@@ -156,7 +159,7 @@ def measure(work, device, rung, batch_size):
 
 
 def make_step(rung, model, work, recipe, device):
-    """The loop's Step, in the rung's mode and with torch's default implementation of AdamW where it is not fused."""
+    """The loop's Step in the rung's mode, with fused AdamW or torch's default implementation."""
     step = Step(model, work.encoded, work.labels, recipe, 0, device, rung.microbatch_tokens)
     step.mode = rung.mode
     for group in step.optimizer.param_groups:
@@ -165,14 +168,14 @@ def make_step(rung, model, work, recipe, device):
 
 
 def _whole_layer(layer, hidden, batch, attend, segments):
-    """In place of one query a text: the layer for all tokens, of which the first of each text is taken."""
+    """Replaces _first_token_layer: computes the layer for all tokens, then takes the first token of each text."""
     forward = common.training.compute.forward
     whole = forward._layer(layer, hidden, attend, segments, forward._project, forward._finish)
     return whole.index_select(0, batch.starts[:-1])
 
 
 def table(runs):
-    """The Markdown table: tokens per second, times the rung before, times the first."""
+    """A Markdown table: tokens per second, the ratio to the rung before, the ratio to the first."""
     rows, first, before = [], None, None
     for name, measured in runs.items():
         if not measured:
@@ -188,7 +191,7 @@ def table(runs):
 
 @styled
 def draw(path, record):
-    """Bars from the plain loop at the top to the last rung, with the deviation over the rounds."""
+    """Draw a bar per rung, the plain loop at the top, with the standard deviation over the rounds."""
     runs = {
         name: spread([run["tokens_per_second"] for run in measured])
         for name, measured in record["rungs"].items()

@@ -1,10 +1,10 @@
-"""Large loads: training on many articles, a submission of many members; seconds and peak memory of each script.
+"""Time and peak memory of the scripts with large inputs: training on many articles, a submission of many members.
 
     python -m benchmarks.speed.load --rows 10000 50000 100000 --members 200
 
-Synthetic data in a temporary folder; every script runs as a process of its own. Training takes a few steps of `tiny`
-only, but reads and tokenizes all articles, and predicts a test.csv of a tenth as many. The memory of an article is the
-difference between the largest and the smallest number of rows.
+The data is synthetic, and every script runs in its own process. Training takes only a few steps of `tiny`, but it reads
+and tokenizes all articles, and predicts a test.csv with a tenth as many. The memory per article is the difference in
+peak memory between the largest and the smallest number of rows, divided by the difference in rows.
 """
 
 import os
@@ -29,7 +29,7 @@ SUBMISSION_ROWS = 1000
 
 @exit_codes
 def main(argv=None):
-    """Make the data, run the scripts, print; returns the exit code."""
+    """Write the data, run the scripts, print; returns the exit code."""
     parser = new_parser(__doc__)
     parser.add_argument(
         "--rows",
@@ -37,9 +37,9 @@ def main(argv=None):
         nargs="+",
         default=[10_000, 50_000, 100_000],
         metavar="N",
-        help="training articles",
+        help="numbers of training articles",
     )
-    parser.add_argument("--words", type=number(int, 1), default=60, metavar="N", help="words of an article")
+    parser.add_argument("--words", type=number(int, 1), default=60, metavar="N", help="words per article")
     parser.add_argument("--steps", type=number(int, 1), default=20, metavar="N", help="optimizer steps")
     parser.add_argument("--members", type=number(int, 1), default=200, metavar="N", help="prediction files to combine")
     arguments = parser.parse_args(argv)
@@ -71,7 +71,7 @@ def main(argv=None):
             )
         low, high = min(peaks), max(peaks)
         if high > low:
-            print(f"  {(peaks[high] - peaks[low]) / (high - low) / 1000:.1f} KB for each article more")
+            print(f"  {(peaks[high] - peaks[low]) / (high - low) / 1000:.1f} KB per additional article")
         files = write_members(place, arguments.members)
         seconds, peak = measure(place, "create_ensemble_submission.py", *files)
         print(
@@ -82,13 +82,13 @@ def main(argv=None):
 
 
 def write_articles(folder, rows, words):
-    """Fill a dataset folder: train.csv, and a test.csv of a tenth of its rows; returns the bytes of both."""
+    """Write train.csv and a test.csv with a tenth of its rows into the new `folder`; returns the bytes of both."""
     folder.mkdir()
     draw = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnoprstuvwzäöüß"))
     forms = ["".join(draw.choice(letters, draw.integers(2, 13))) for _ in range(VOCABULARY)]
     vocabulary = np.array(forms, dtype=object)
-    frequencies = 1 / np.arange(10, VOCABULARY + 10)  # as Zipf found
+    frequencies = 1 / np.arange(10, VOCABULARY + 10)  # Zipf's law
     frequencies /= frequencies.sum()
     for name, count in (("train", rows), ("test", rows // 10)):
         with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
@@ -101,7 +101,7 @@ def write_articles(folder, rows, words):
 
 
 def write_members(folder, members):
-    """Prediction files of random probabilities; returns their paths."""
+    """Write prediction files with random probabilities; returns their paths."""
     draw = np.random.default_rng(0)
     ids = np.array([str(number) for number in range(SUBMISSION_ROWS)], dtype=object)
     files = [str(folder / f"member{number}.csv") for number in range(members)]
@@ -112,7 +112,7 @@ def write_members(folder, members):
 
 
 def measure(folder, script, *arguments):
-    """Run a script in `folder`: the seconds it took, and the most memory it had, in bytes."""
+    """Run a script in `folder`; returns its seconds and its peak memory in bytes. Exits if the script fails."""
     begin = time.monotonic()
     process = subprocess.Popen([sys.executable, str(ROOT / script), *arguments], cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

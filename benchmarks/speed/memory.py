@@ -1,16 +1,17 @@
-"""Estimate of the GPU memory that training takes, and a check of the estimate on this CPU.
+"""Estimate the GPU memory that training needs, or check the estimate on this CPU.
 
     python -m benchmarks.speed.memory
     python -m benchmarks.speed.memory --check
 
-The estimate is that of `microbatch_budget` in common/training/compute/memory.py, by which the loop chooses its
-microbatches on a GPU: 18 bytes a weight (float32 weight, gradient and two moments of AdamW: 16; its 16-bit copy: 2),
-and 60 bytes a token, layer and hidden unit for what the backward pass needs. Of these, 34 are counted in Korthikanti
-et al. 2022 (Reducing Activation Recomputation in Large Transformer Models, section 4: 34 sbh, without attention
-scores, which fused attention never stores); the rest is for what autocast keeps in float32: norms, residual sums. In
-float32 all double.
-`--check` trains a small BERT on the CPU with two budgets. The growth of the peak from one to the other, over the growth
-in tokens, is what a token takes; it must not exceed the estimate.
+The loop uses the same estimate to choose its microbatches on a GPU: see `microbatch_budget` in
+common/training/compute/memory.py. It is the sum of two parts. Each weight takes 18 bytes: 16 for the float32 weight,
+its gradient and the two moments of AdamW, 2 for the 16-bit copy. Each token takes 60 bytes per layer and hidden unit
+for activations, which the backward pass needs. Korthikanti et al. 2022 (Reducing Activation Recomputation in Large
+Transformer Models, section 4) count 34 of these, "34 sbh", without attention scores, which fused attention does not
+store. The others are for norms and residual sums, which autocast keeps in float32. In float32, activations take twice
+as much.
+`--check` trains a small BERT on the CPU with two microbatch sizes. The difference in peak memory, divided by the
+difference in tokens, is the memory per token. It must not exceed the estimate.
 """
 
 import sys
@@ -44,7 +45,7 @@ from common.training.loop import fit
 from common.training.step import Step
 from common.training.tokens import Encoded
 
-GPU = Device(torch.device("cuda"), "bf16")  # none is needed: nothing is computed on it
+GPU = Device(torch.device("cuda"), "bf16")  # no GPU is needed: nothing is computed on it
 GIB = 2**30
 SIZES = (8, 12, 16, 24, 80)  # GiB
 LENGTH = 512  # tokens
@@ -56,10 +57,10 @@ CHECK_TOKENS = (2048, 8192)
 def main(argv=None):
     """Print the table of estimates or the check, and record it; returns the exit code."""
     parser = new_parser(__doc__, "json")
-    parser.add_argument("--check", action="store_true", help="compare the estimate with measured peaks on this CPU")
+    parser.add_argument("--check", action="store_true", help="compare the estimate with peaks measured on this CPU")
     arguments = parser.parse_args(argv)
     if not arguments.check:
-        print(f"Estimated, not measured. {GPU.precision}, texts of {LENGTH} tokens; (tokens of a microbatch)")
+        print(f"Estimated, not measured. {GPU.precision}, texts of {LENGTH} tokens; in brackets: tokens per microbatch")
         print(
             markdown_table(
                 ["", "weights", "one text at a time", *(f"{size} GB" for size in SIZES)],
@@ -73,7 +74,7 @@ def main(argv=None):
         device = open_device("cpu", precision, distributed=False)
         peaks = [measure(device, tokens) for tokens in CHECK_TOKENS]
         if None in peaks:
-            print("this system does not tell a process's peak memory")
+            print("this system does not report a process's peak memory")
             return 1
         units = SMALL["num_hidden_layers"] * SMALL["hidden_size"] * (CHECK_TOKENS[1] - CHECK_TOKENS[0])
         measured = (peaks[1] - peaks[0]) / units
@@ -82,13 +83,13 @@ def main(argv=None):
         rows.append([precision, f"{measured:.1f}", estimated, "yes" if measured <= estimated else "NO"])
     path = record_path(arguments, "memory", device)
     write_json(path, record)
-    print(markdown_table(["bytes a token, layer and hidden unit", "measured", "estimated", "an upper bound"], rows))
+    print(markdown_table(["bytes per token, layer and hidden unit", "measured", "estimated", "an upper bound"], rows))
     print(path)
     return 0
 
 
 def estimate_row(name):
-    """A line of the table: the model, its weights, what it needs at least, and what fits where."""
+    """A row of the table: the model, its weights, the memory for one text at a time, whether it fits each GPU size."""
     model = build(name)
     needed = estimate(model, LENGTH)
     row = [name, f"{count_parameters(model) / 1e6:.0f} M", f"{needed / 1e9:.1f} GB"]
@@ -99,7 +100,7 @@ def estimate_row(name):
 
 
 def build(name):
-    """The architecture as the loop trains it, with its pooling layer but without memory for its weights."""
+    """The architecture with its pooling layer, as the loop trains it, on the meta device: it takes no memory."""
     kind, config, sizes = ARCHITECTURES[name]
     with torch.device("meta"):
         model = kind(config(num_labels=9, **{**BERT, **sizes}))
@@ -108,19 +109,19 @@ def build(name):
 
 
 def estimate(model, tokens):
-    """Bytes that training takes with microbatches of `tokens` tokens in 16 bits: the inverse of microbatch_budget."""
+    """Bytes that 16-bit training needs for microbatches of `tokens` tokens: the inverse of microbatch_budget."""
     activations = model.config.num_hidden_layers * model.config.hidden_size * ACTIVATION_BYTES
     return count_parameters(model) * TRAINING_BYTES + tokens * activations
 
 
 def choose_budget(model, memory):
-    """The microbatch, in tokens, that the loop would take on a GPU of `memory` bytes."""
+    """The tokens per microbatch that the loop would choose on a GPU with `memory` bytes."""
     with mock.patch("torch.cuda.mem_get_info", return_value=(memory, memory)):
         return microbatch_budget(model, GPU)
 
 
 def measure(device, tokens):
-    """The peak of two training steps above what was in use before, in bytes; None where the system does not tell."""
+    """Peak memory of two training steps minus the memory in use before, in bytes; None if it cannot be measured."""
     torch.manual_seed(0)
     model = BertForSequenceClassification(BertConfig(vocab_size=1000, attention_probs_dropout_prob=0.0, **SMALL))
     texts = 2 * tokens // LENGTH

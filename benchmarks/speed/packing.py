@@ -1,8 +1,8 @@
-"""Packed against padded batches, fp32 against bf16: forward and backward passes of the same articles on this device.
+"""Compare packed with padded batches and fp32 with bf16: forward and backward pass of the same articles.
 
     python -m benchmarks.speed.packing --model starter --data sample --max-length 512
 
-Prints tokens per second, real tokens only, of each way, two rounds after a warm-up.
+Prints real tokens per second, without padding, of each combination, in two rounds after a warm-up.
 """
 
 import sys
@@ -43,7 +43,7 @@ def main(argv=None):
 
 
 def measure(model, store, rows, device, mode):
-    """Tokens per second of one batch, forward and backward, in the loop's microbatches."""
+    """Real tokens per second of a forward and backward pass over the batch `rows`, in the loop's microbatches."""
     model.zero_grad()
     model.config._attn_implementation = "sdpa"
     begin = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Articles per second of prediction: ours, exact and in bf16, and transformers' pipeline, on the same saved model.
+"""Compare the speed of prediction: ours in the default precision and in bf16, and transformers' pipeline.
 
     python -m benchmarks.speed.predict --model runs/<run>/model --data gnad10 --max-train-rows 96
 
-All begin with texts and end with probabilities; the largest difference from our exact ones and the share of equal
-labels are printed, too. They alternate, after a round that warms up. bf16 is what predict.py --precision bf16 computes,
-measured on CPUs that have it; a GPU predicts in its own precision. Rates are by the clock and by the seconds that the
-CPU worked: on a machine that others use, too, only the latter can be compared.
+Each starts from the same texts and ends with probabilities of the same model. They alternate, after a round of warm-up.
+Also printed: the largest difference from our default probabilities, and the share of equal labels. On CPUs with bf16
+instructions, ours is also measured in bf16, as with predict.py --precision bf16. Rates are per second of wall time and
+per second of CPU time. On a machine with other load, compare only the latter.
 """
 
 import sys
@@ -31,7 +31,7 @@ from common.training.compute.devices import open_device
 from common.training.prediction import predict
 from common.training.tokens import encode
 
-BATCH_SIZES = (1, 8)  # the pipeline's default, and a usual choice
+BATCH_SIZES = (1, 8)  # the pipeline's default, and a common choice
 
 
 @exit_codes
@@ -110,7 +110,7 @@ def parse_arguments(argv):
 
 
 def in_class_order(scores, classes):
-    """The pipeline's answers, which are sorted by score, as probabilities [texts, classes]."""
+    """The pipeline's scores, which are sorted by score, as probabilities [texts, classes] in the order of `classes`."""
     by_name = [{entry["label"]: entry["score"] for entry in entries} for entries in scores]
     return np.array([[text[name] for name in classes] for text in by_name], dtype=np.float32)
 

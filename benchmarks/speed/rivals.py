@@ -1,4 +1,4 @@
-"""Hugging Face Trainer as a rival of the loop: with its defaults, or as someone who knows its options would set it."""
+"""Hugging Face Trainer as a rival of our loop: with its defaults, or with well-chosen options."""
 
 import tempfile
 from itertools import pairwise
@@ -15,13 +15,13 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-SHAPES = ((16, 1), (4, 4))  # texts per forward pass, passes per optimizer step: the fair rival takes the faster one
+SHAPES = ((16, 1), (4, 4))  # (texts per forward pass, passes per optimizer step); the fair rival uses the faster one
 
 
 def fair_options(device, compiled, shape):
-    """TrainingArguments with which Trainer computes as the loop does, as far as it can. `shape` is one of SHAPES.
+    """Options for TrainingArguments that bring Trainer as close to our loop as it gets. `shape` is one of SHAPES.
 
-    The model's attention dropout must be 0 as well: anything else rules out fused attention.
+    The model's attention dropout must also be 0, as in our loop. Otherwise attention is not fused.
     """
     texts, passes = shape
     return {
@@ -36,9 +36,9 @@ def fair_options(device, compiled, shape):
 
 
 def train_with_trainer(model, texts, labels, tokenizer, device, *, unpadded=False, callbacks=(), **options):
-    """Train `model` in place by Trainer on `texts` (Encoded) with class numbers `labels` [texts].
+    """Train `model` in place with Trainer on `texts` (Encoded) with class numbers `labels` [texts].
 
-    `options` go to TrainingArguments. With `unpadded` a batch is one row without padding (see `Unpadded`).
+    `options` go to TrainingArguments. With `unpadded`, each batch is one row of texts without padding (see `Unpadded`).
     """
     rows = [
         {"input_ids": texts.tokens[a:b].tolist(), "labels": int(label)}
@@ -57,7 +57,7 @@ def train_with_trainer(model, texts, labels, tokenizer, device, *, unpadded=Fals
                 **options,
             },
         )
-        settings._n_gpu = min(settings.n_gpu, 1)  # Trainer would split each batch over all GPUs that it sees
+        settings._n_gpu = min(settings.n_gpu, 1)  # otherwise Trainer splits each batch over all visible GPUs
         trainer = Trainer(
             Unpadded(model) if unpadded else model,
             settings,
@@ -70,17 +70,17 @@ def train_with_trainer(model, texts, labels, tokenizer, device, *, unpadded=Fals
 
 
 def flatten(rows):
-    """Rows one after another as transformers lays them out, with one label a text."""
+    """Collate rows into one row without padding, in transformers' format, but with one label per text."""
     batch = DataCollatorWithFlattening(return_flash_attn_kwargs=True)([{"input_ids": r["input_ids"]} for r in rows])
-    batch["labels"] = torch.tensor([row["labels"] for row in rows])  # those of the collator are one a token
+    batch["labels"] = torch.tensor([row["labels"] for row in rows])  # the collator's labels are per token
     return {name: batch[name] for name in ("input_ids", "position_ids", "cu_seq_lens_q", "labels")}
 
 
 class Unpadded(torch.nn.Module):
-    """A BERT classifier that reads rows of several texts: plain transformers, with the attention that torch has.
+    """A BERT classifier that reads several texts in one row: transformers' own layers, torch's fused attention.
 
-    transformers itself needs flash-attn for this, which has no kernel for CPUs. Here attention is torch's own fused
-    one, text by text, as its AttentionInterface allows.
+    transformers supports such rows only with flash-attn, which has no kernel for CPUs. This class registers another
+    attention function with transformers' AttentionInterface. It calls torch's attention once per text.
     """
 
     def __init__(self, model):
@@ -90,7 +90,7 @@ class Unpadded(torch.nn.Module):
         self.model, self.config = model, model.config
 
     def forward(self, input_ids, position_ids, cu_seq_lens_q, labels):
-        """Loss and logits [texts, classes] of a row [1, tokens]; `cu_seq_lens_q` [texts + 1]."""
+        """Loss and logits [texts, classes] of a row [1, tokens]; `cu_seq_lens_q` [texts + 1]: bounds of the texts."""
         hidden = self.model.base_model(
             input_ids, position_ids=position_ids, bounds=cu_seq_lens_q.tolist(), return_dict=True
         ).last_hidden_state[0]
@@ -101,7 +101,7 @@ class Unpadded(torch.nn.Module):
 
 
 def attend_each_text(module, query, key, value, mask, scaling=None, dropout=0.0, *, bounds, **_):
-    """Attention within each text of a row: [1, heads, tokens, size] each -> [1, tokens, heads, size]."""
+    """Attention within each text of a row: query, key, value [1, heads, tokens, size] -> [1, tokens, heads, size]."""
     outputs = [
         functional.scaled_dot_product_attention(
             query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], dropout_p=dropout, scale=scaling

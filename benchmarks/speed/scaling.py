@@ -1,10 +1,11 @@
-"""How cost grows: over processes, over the articles' length, over their number.
+"""Measure how the cost of training grows with processes, with the articles' length and with their number.
 
     python -m benchmarks.speed.scaling --model starter --data sample
 
-Prints tokens per second of two processes under torchrun against one, and seconds per epoch over length and rows, which
-should be proportional to the tokens; writes the figures and a picture. The articles of a given length are cut out of
-the dataset's tokens, one after another, so that each has exactly that many; those of a given number are as they are.
+Prints the tokens per second of two processes under torchrun and of one (on a CPU only), and the seconds per epoch for
+several lengths and numbers of articles, which should be proportional to the tokens. Writes the figures and a picture.
+To give all articles the same length, the script joins all tokens of the dataset and cuts them into equal pieces. When
+it varies the number of articles, they keep their own lengths.
 """
 
 import argparse
@@ -89,15 +90,17 @@ def main(argv=None):
 def parse_arguments(argv):
     """Read the command line."""
     parser = new_parser(__doc__, *WORKLOAD, "repeats", "precision", "json", max_length=256, max_train_rows=320)
-    parser.add_argument("--lengths", default="128,256,512", metavar="N,...", help="tokens of an article")
-    parser.add_argument("--length-rows", type=number(int, 1), default=200, metavar="N", help="articles of each length")
-    parser.add_argument("--rows", default="100,200,400,800", metavar="N,...", help="articles")
+    parser.add_argument("--lengths", default="128,256,512", metavar="N,...", help="tokens per article")
+    parser.add_argument(
+        "--length-rows", type=number(int, 1), default=200, metavar="N", help="number of articles for each length"
+    )
+    parser.add_argument("--rows", default="100,200,400,800", metavar="N,...", help="numbers of articles")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def measure_processes(arguments):
-    """Tokens per second of the cases, by name; they alternate."""
+    """Measure CASES in turn; returns {name: tokens per second of each round}."""
     rates = {name: [] for name in CASES}
     for _ in range(arguments.repeats):
         for name, (processes, threads) in CASES.items():
@@ -116,12 +119,12 @@ def measure_processes(arguments):
 
 
 def work_in_process(arguments):
-    """One process of a torchrun: trains an epoch with the others, and the main one prints the rate."""
+    """Runs in each process of a torchrun: train an epoch together; the main process prints the rate."""
     device = open_device(arguments.device, arguments.precision)
     work = Workload(
         arguments.model, arguments.random_init, arguments.data, arguments.max_length, arguments.max_train_rows
     )
-    gather(device, None)  # all are ready
+    gather(device, None)  # wait until all processes are ready
     rate, _ = train_epoch(work, device, work.encoded, work.labels)
     device.print_line(json.dumps({"tokens_per_second": rate}))
     close_device(device)
@@ -129,7 +132,10 @@ def work_in_process(arguments):
 
 
 def measure_epochs(work, device, cases, repeats):
-    """Seconds per epoch of each case, name -> (Encoded, labels); a round to warm up, then they alternate."""
+    """Time an epoch of each case, {name: (Encoded, labels)}, in turn, after a round of warm-up.
+
+    Returns {name: {"tokens", "seconds" of each round}}.
+    """
     found = {name: {"tokens": int(texts.lengths.sum()), "seconds": []} for name, (texts, _) in cases.items()}
     for repeat in range(repeats + 1):
         for name, (texts, labels) in cases.items():
@@ -140,7 +146,7 @@ def measure_epochs(work, device, cases, repeats):
 
 
 def train_epoch(work, device, texts, labels):
-    """Tokens per second after the first step, which warms up; and the seconds of the whole epoch."""
+    """Train an epoch; returns the tokens per second without the first step, and the seconds of the whole epoch."""
     model = work.model()
     with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
         fit(Step(model, texts, labels, plain_recipe(BATCH_SIZE), 0, device), Path(folder), checkpoint_minutes=None)
@@ -149,13 +155,13 @@ def train_epoch(work, device, texts, labels):
 
 
 def of_length(encoded, length, rows):
-    """`rows` texts of exactly `length` tokens, cut from all tokens in order, again from the start where they end."""
+    """`rows` texts of exactly `length` tokens, cut from the dataset's tokens in order, which are repeated if needed."""
     return Encoded(np.resize(encoded.tokens, rows * length), np.arange(rows + 1, dtype=np.int64) * length)
 
 
 @styled
 def draw(path, record):
-    """Seconds per epoch over length and over rows, with the line through the origin that fits best."""
+    """Draw the seconds per epoch over length and over rows, with the best-fitting line through the origin."""
     figure = new_figure((9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     for axis, name, title in zip(axes, ("length", "rows"), ("Length", "Number"), strict=True):

@@ -1,14 +1,15 @@
-"""Time to accuracy: seconds until our loop is as accurate as Hugging Face Trainer, and the other way round.
+"""Time to accuracy: seconds until our loop and Hugging Face Trainer reach the same accuracy.
 
     python -m benchmarks.speed.time_to_accuracy --model starter --data sample --seeds 3
     python -m benchmarks.speed.time_to_accuracy --model starter --data sample --seeds 3 --table
     python -m benchmarks.speed.time_to_accuracy --model starter --epochs 3 --lengths 64,128
 
-The rival `fair` has our precision, attention dropout 0, batches grouped by length and fused AdamW
-(benchmarks/speed/rivals.py), and the epochs and the learning rate given; `trainer` has its defaults (3 epochs, batch
-8, 5e-5). Ours has the scripts' defaults for the encoder but for what is given here. Both are scored after each epoch
-on the same held-out fifth, and held to the lower of their two last accuracies. Seconds are those of training alone.
-One JSON line a run is appended to the results file; what is there is not computed again.
+The rival `fair` is Trainer with our precision, attention dropout 0, batches grouped by length and fused AdamW (see
+benchmarks/speed/rivals.py), and with the given epochs and learning rate. The rival `trainer` has Trainer's defaults: 3
+epochs, batch size 8, learning rate 5e-5. Our loop has train.py's defaults for the encoder, except for the options
+below. Both are scored after each epoch on the same held-out fifth. The target is the lower of their two final
+accuracies. Seconds count training without scoring. Each run appends one line of JSON to the results file; recorded runs
+are not repeated.
 """
 
 import json
@@ -46,13 +47,13 @@ from common.training.prediction import predict
 from common.training.step import Step
 from common.training.tokens import cut_heads, encode
 
-FOLDS = 5  # one of which validates
+FOLDS = 5  # one of them is held out
 SHAPE_NAMES = {f"{texts}x{passes}": (texts, passes) for texts, passes in SHAPES}
 
 
 @exit_codes
 def main(argv=None):
-    """Run what is missing, then print the table; returns the exit code."""
+    """Run the missing runs, then print the table; returns the exit code."""
     arguments = parse_arguments(argv)
     device = open_device(arguments.device, arguments.precision, distributed=False)
     path = Path(arguments.results)
@@ -90,26 +91,36 @@ def main(argv=None):
 def parse_arguments(argv):
     """Read the command line."""
     parser = new_parser(__doc__, "model", "data", "seeds", "device", "precision", "results", "table", max_length=256)
-    group = parser.add_argument_group("ours", "Default: what train.py takes for the encoder.")
+    group = parser.add_argument_group("ours", "Default: as in train.py for this encoder.")
     group.add_argument("--epochs", type=number(int, 1), metavar="N", help="epochs")
     group.add_argument("--learning-rate", type=number(float, 0, low_open=True), metavar="LR", help="peak learning rate")
     group.add_argument(
         "--lengths",
         type=lambda text: [number(int, 8)(part) for part in text.split(",")],
         metavar="N,...",
-        help="most tokens read in the first epochs, one number an epoch; --max-length in the later ones",
+        help="maximum tokens per article in the first epochs, one number per epoch; later epochs use --max-length",
     )
     group = parser.add_argument_group("the rival")
-    group.add_argument("--rival", choices=["fair", "trainer"], default="fair", help="set well, or Trainer's defaults")
-    group.add_argument("--rival-epochs", type=number(int, 1), default=5, metavar="N", help="epochs of the fair one")
+    group.add_argument(
+        "--rival",
+        choices=["fair", "trainer"],
+        default="fair",
+        help="fair: well-chosen options; trainer: Trainer's defaults",
+    )
+    group.add_argument("--rival-epochs", type=number(int, 1), default=5, metavar="N", help="epochs of the fair rival")
     group.add_argument(
         "--rival-rate",
         type=number(float, 0, low_open=True),
         default=1e-4,
         metavar="LR",
-        help="peak learning rate of the fair one",
+        help="peak learning rate of the fair rival",
     )
-    group.add_argument("--shape", choices=list(SHAPE_NAMES), default="4x4", help="texts at once x passes a step")
+    group.add_argument(
+        "--shape",
+        choices=list(SHAPE_NAMES),
+        default="4x4",
+        help="of the fair rival: texts per forward pass x passes per step",
+    )
     arguments = parser.parse_args(argv)
     arguments.random_init = None
     default = Path(__file__).parents[1] / "results" / f"time-to-accuracy-{encoder_name(arguments)}.jsonl"
@@ -124,7 +135,7 @@ def find_record(path, wanted):
 
 
 class Task:
-    """The tokens and the class numbers of one seed's split."""
+    """Tokens and class numbers of the training and held-out rows; the seed chooses the split."""
 
     def __init__(self, arguments, seed):
         self.dataset = load_dataset(arguments.data)
@@ -139,28 +150,28 @@ class Task:
         self.valid, self.valid_labels = encoded.take(np.flatnonzero(held_out)), labels[held_out]
 
     def model(self, seed, pooling="first", attention_dropout=0.0, dropout=None):
-        """The encoder with a fresh head."""
+        """The encoder with a new head."""
         settings = {"pooling": pooling, "attention_dropout": attention_dropout, "dropout": dropout}
         return load_model(self.source, self.tokenizer, self.dataset.classes, seed=seed, **settings)
 
     def accuracy(self, model, device, long_texts):
-        """The share of the held-out articles that the model gets right; `long_texts` as in the recipe."""
+        """The model's accuracy on the held-out articles; `long_texts` as in Recipe."""
         reading = replace(plain_recipe(1), max_length=self.max_length, long_texts=long_texts)
         return float((predict(model, self.valid, device.predicting(), reading).argmax(1) == self.valid_labels).mean())
 
 
 class Scores:
-    """The accuracy after each epoch, and the seconds of training until then."""
+    """Collects the accuracy after each epoch, and the seconds of training until then."""
 
     def __init__(self, task, model, device, long_texts):
         self.task, self.model, self.device, self.long_texts = task, model, device, long_texts
         self.epochs, self.scoring, self.begin = [], 0.0, time.perf_counter()
 
     def add(self):
-        """Score now; the time that this takes is not counted."""
+        """Score the model. The time for scoring does not count."""
         synchronize(self.device)
         now = time.perf_counter()
-        attention = self.model.config._attn_implementation  # predict() sets its own
+        attention = self.model.config._attn_implementation  # scoring must leave it as Trainer needs it
         accuracy = self.task.accuracy(self.model, self.device, self.long_texts)
         self.model.config._attn_implementation = attention
         self.epochs.append({"seconds": now - self.begin - self.scoring, "accuracy": accuracy})
@@ -168,7 +179,7 @@ class Scores:
 
 
 def train_ours(arguments, device, seed):
-    """Our loop; returns [{"seconds", "accuracy"}] by epoch."""
+    """Train with our loop; returns [{"seconds", "accuracy"}], one per epoch."""
     task = Task(arguments, seed)
     given = {"epochs": arguments.epochs, "learning_rate": arguments.learning_rate, "max_length": task.max_length}
     changes = {name: value for name, value in given.items() if value}
@@ -202,15 +213,18 @@ def train_ours(arguments, device, seed):
 
 
 def train_fair(arguments, device, seed):
-    """Trainer as in benchmarks/speed/rivals.py; returns [{"seconds", "accuracy"}] by epoch."""
+    """Train with the fair Trainer (see rivals.py); returns [{"seconds", "accuracy"}], one per epoch."""
     options = fair_options(device, compiled=False, shape=SHAPE_NAMES[arguments.shape])
     options |= {"num_train_epochs": arguments.rival_epochs, "learning_rate": arguments.rival_rate}
-    options |= {"warmup_steps": 0.1, "weight_decay": 0.01}  # Devlin et al. 2019, as ours; below 1: a share of the steps
+    options |= {
+        "warmup_steps": 0.1,
+        "weight_decay": 0.01,
+    }  # Devlin et al. 2019, as in our loop; 0.1 is a share of the steps
     return _train_rival(arguments, device, seed, 0.0, options)
 
 
 def train_plain(arguments, device, seed):
-    """Trainer with its defaults; returns [{"seconds", "accuracy"}] by epoch."""
+    """Train with Trainer's defaults; returns [{"seconds", "accuracy"}], one per epoch."""
     return _train_rival(arguments, device, seed, None, {"num_train_epochs": 3})
 
 
@@ -229,12 +243,12 @@ def _train_rival(arguments, device, seed, attention_dropout, options):
 
 
 def seconds_to(epochs, accuracy):
-    """Seconds until the first epoch with at least this accuracy; None where there is none."""
+    """Seconds until the end of the first epoch with at least this accuracy; None if no epoch has it."""
     return next((epoch["seconds"] for epoch in epochs if epoch["accuracy"] >= accuracy), None)
 
 
 def table(runs, rival):
-    """The Markdown table: a line a seed, then how many times sooner ours was, mean and deviation over the seeds."""
+    """A Markdown table with a row per seed, and below it how much sooner ours was, mean ± deviation over the seeds."""
     rows, sooner, whole = [], [], []
     for seed in sorted({seed for _, seed in runs}):
         if not {("ours", seed), (rival, seed)} <= set(runs):

@@ -1,13 +1,14 @@
-"""How fast the training loop is, Hugging Face Trainer and the machine's own ceiling beside it.
+"""Compare the speed of our training loop with Hugging Face Trainer and with the device's matrix-product rate.
 
     python -m benchmarks.speed.train --model starter --data sample --repeats 3
     python -m benchmarks.speed.train --random-init gbert-base --data gnad10 --max-train-rows 9245 --json speed.json
 
-Columns, in turn: ours; ours_fp32, where the loop's precision on a CPU is another; trainer, with its defaults (float32,
-batch 8, padded to the longest, attention dropout as the checkpoint has it); fair_trainer, set as somebody would who
-knows its options: our precision and choice of compilation, attention dropout 0, grouped by length, fused AdamW, and of
-16 texts at once or four times 4 what is faster here; on CPUs also unpadded_trainer, the same without any padding. Each
-column of ours is held against the rate of one large matrix product in its precision.
+The columns run in turn. `ours` is our loop. `ours_fp32` is our loop in float32, on a CPU where it uses another
+precision. `trainer` is Trainer with its defaults: float32, batch size 8, padded to the longest text, the checkpoint's
+attention dropout. `fair_trainer` is Trainer with our precision and choice of compilation, attention dropout 0, batches
+grouped by length and fused AdamW. Its 16 texts per step are computed at once or four at a time, whichever is faster
+here. `unpadded_trainer`, on CPUs only, is the same without padding. Our columns also show their share of the rate of
+one large matrix product in the same precision.
 """
 
 import json
@@ -40,15 +41,15 @@ from common.training.loop import fit
 from common.training.step import Step
 
 COLUMNS = ("ours", "ours_fp32", "trainer", "fair_trainer", "unpadded_trainer")
-WORDS = {"trainer": "Trainer", "fair_trainer": "a fair Trainer", "unpadded_trainer": "one without padding"}
+WORDS = {"trainer": "Trainer", "fair_trainer": "a fair Trainer", "unpadded_trainer": "an unpadded Trainer"}
 
 
 def default_columns(device):
-    """All columns that say something on this device."""
+    """The columns that make sense on this device."""
     on_cpu = device.device.type == "cpu"
     left_out = {
         "ours_fp32": not on_cpu or device.precision == "fp32",
-        "unpadded_trainer": not on_cpu,  # text by text, it would starve a GPU
+        "unpadded_trainer": not on_cpu,  # one attention call per text would leave a GPU idle
     }
     return [name for name in COLUMNS if not left_out.get(name)]
 
@@ -106,19 +107,25 @@ def main(argv=None):
 
 def parse_arguments(argv):
     """Read the command line."""
-    parser = new_parser(__doc__, *WORKLOAD, "batch_size", "repeats", "precision", "json")
-    parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="of our model")
-    parser.add_argument("--columns", metavar="NAME,...", help="which to run, in this order (default: all that apply)")
-    parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto", help="our encoder layers")
+    parser = new_parser(__doc__, *WORKLOAD, "batch_size", "repeats", "precision")
+    parser.add_argument("--json", metavar="FILE", help="file for the figures (default: only print them)")
+    parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="pooling of our model")
+    parser.add_argument("--columns", metavar="NAME,...", help="columns to run, in this order (default: all that apply)")
+    parser.add_argument(
+        "--compile",
+        choices=["auto", "on", "off"],
+        default="auto",
+        help="compile our encoder layers, and the fair rivals",
+    )
     arguments = parser.parse_args(argv)
     chosen = arguments.columns.split(",") if arguments.columns else COLUMNS
     if "ours" not in chosen or set(chosen) - set(COLUMNS):
-        raise UserError(f"--columns: ours, and any of {', '.join(COLUMNS[1:])}")
+        raise UserError(f"--columns {arguments.columns}: expected ours, and any of {', '.join(COLUMNS[1:])}")
     return arguments
 
 
 def time_ours(work, device, arguments, compiled):
-    """One epoch by common/training/loop.py, from the model on the CPU to the last step done."""
+    """Time an epoch of our loop, from the model on the CPU to the end of the last step."""
     model = work.model(arguments.pooling)
     reset_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder, StepClock(device, first_only=True) as clock:
@@ -133,7 +140,7 @@ def time_ours(work, device, arguments, compiled):
 
 
 def faster_shape(work, device, compiled, name):
-    """The one of SHAPES in which this rival is faster, each after a run that warms up."""
+    """The entry of SHAPES in which this rival is faster. The first run of each shape is the warm-up."""
     seconds = {}
     for shape in (*SHAPES, *SHAPES):
         seconds[shape] = time_trainer(work, device, name, fair_options(device, compiled, shape))["seconds"]
@@ -141,7 +148,7 @@ def faster_shape(work, device, compiled, name):
 
 
 def time_trainer(work, device, name="trainer", options=None):
-    """One epoch by transformers.Trainer on the same articles and weights."""
+    """Time an epoch of transformers.Trainer on the same articles and weights. `name` is a column of a rival."""
     model = work.model(pooling="first", attention_dropout=None if name == "trainer" else 0.0)
     reset_peak_memory(device)
     with StepClock(device, first_only=True) as clock:
@@ -169,10 +176,10 @@ def _figures(work, clock, device):
 
 
 def summarize(runs, rates, precisions):
-    """The medians, the spreads, the ratios round by round, as a dict.
+    """Summarize the rounds, as a dict: medians, ratios per round with their range, peak memory.
 
-    `runs` maps a column to its measurements, `rates` and `precisions` the columns of ours to the matrix-product rate
-    (operations/s) and the number format. What has no column in its key is that of "ours".
+    `runs` maps each column to its measurements. `rates` and `precisions` map our columns to the matrix-product rate
+    (operations per second) and to the number format. A key without a column's name belongs to "ours".
     """
 
     def median(name, key):
@@ -201,7 +208,7 @@ def summarize(runs, rates, precisions):
 
 
 def final_lines(result, columns):
-    """The figures in words, a line for each column of ours."""
+    """The main figures, one line for each of our columns."""
     lines = []
     for name in columns:
         prefix = "" if name == "ours" else f"{name}_"

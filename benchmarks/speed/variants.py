@@ -1,9 +1,10 @@
-"""Changes of the loop's step that were tried and not taken, on this CPU: each against the step as it is.
+"""Compare changes to the training step that were tried and rejected with the current step, on this CPU.
 
     python -m benchmarks.speed.variants --model starter --data sample --max-length 128
 
-All variants take the same batch in turn. Printed: tokens per second, the ratio to the step as it is (median and range
-over the rounds), and the distance of the gradient before the first round, relative to the step's own.
+All variants compute the same batch in turn. Prints the tokens per second, the ratio to the current step (median and
+range over the rounds), and the relative distance between the variant's gradient and that of the current step, from the
+warm-up.
 """
 
 import statistics
@@ -26,11 +27,11 @@ PLAIN = "as it is"
 
 
 class SoftmaxInPlace(torch.autograd.Function):
-    """Attention whose weights overwrite the products; query, key and value are [texts, heads, tokens, size]."""
+    """Attention that writes its weights over the products; query, key and value are [texts, heads, tokens, size]."""
 
     @staticmethod
     def forward(ctx, query, key, value, scale):
-        """softmax(scale x query x key) x value."""
+        """softmax(scale x query x key) x value, [texts, heads, tokens, size]."""
         weights = (query * scale) @ key.transpose(-1, -2)
         torch.softmax(weights, -1, out=weights)
         ctx.save_for_backward(query, key, value, weights)
@@ -51,22 +52,22 @@ class SoftmaxInPlace(torch.autograd.Function):
 
 
 def in_place(module, query, key, value, mask=None):
-    """Attention by SoftmaxInPlace."""
+    """Attention with SoftmaxInPlace."""
     return SoftmaxInPlace.apply(query, key, value, module.scaling)
 
 
 def fused(module, query, key, value, mask=None):
-    """torch's fused attention, also in bf16."""
+    """Attention with torch's fused kernel, also in bf16."""
     return torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=module.scaling)
 
 
 def contiguous(module, query, key, value, mask=None, plain=attention._scaled_dot_product):
-    """The products of attention on contiguous copies."""
+    """The current attention, on contiguous copies of query, key and value."""
     return plain(module, query.contiguous(), key.contiguous(), value.contiguous(), mask)
 
 
 def cast_once(step, *given, plain=Step._accumulate, backward=torch.Tensor.backward, **named):
-    """The microbatches of a step under one autocast, which keeps its casts of the weights until it ends."""
+    """Compute all microbatches of a step within one autocast, which casts each weight only once."""
 
     def without_autocast(loss):
         with torch.autocast("cpu", enabled=False):
@@ -102,14 +103,14 @@ def main(argv=None):
                 step.budget = budget if isinstance(change, list) else change
                 for owner, attribute, function in change if isinstance(change, list) else []:
                     stack.enter_context(mock.patch.object(owner, attribute, function))
-                if not number:  # the warm-up also shows whether the gradient is the same
+                if not number:  # the warm-up also gives the gradient
                     gradients[name] = gradient(step, rows)
                     continue
                 begin = time.perf_counter()
                 step(number, rows, 1e-6)
                 seconds[name].append(time.perf_counter() - begin)
     tokens = int(work.encoded.lengths.sum())
-    print(f"{device.name}, {device.precision}, {tokens} tokens a step, microbatches of {budget:,}")
+    print(f"{device.name}, {device.precision}, {tokens} tokens per step, microbatches of {budget:,}")
     for name, taken in seconds.items():
         ratios = [plain / own for plain, own in zip(seconds[PLAIN], taken, strict=True)]
         off = float((gradients[name] - gradients[PLAIN]).norm() / gradients[PLAIN].norm())
@@ -121,7 +122,7 @@ def main(argv=None):
 
 
 def gradient(step, rows):
-    """The gradient of the batch, as one vector."""
+    """The gradient of the batch `rows`, as one vector."""
     step._backward(0, rows)
     flat = torch.cat([parameter.grad.flatten() for parameter in step.parameters if parameter.grad is not None])
     step.optimizer.zero_grad()
