@@ -1,4 +1,4 @@
-"""Cards: pictures with round corners on a transparent ground, light in a page's light and dark mode alike."""
+"""Cards: light pictures with round corners on a transparent background, for pages in light and dark mode."""
 
 from matplotlib.patches import FancyBboxPatch
 
@@ -6,11 +6,11 @@ from common.plots import new_figure
 
 CARD, EDGE, INK, QUIET, ACCENT = "#fcfcfa", "#dcdfe4", "#23303f", "#6b7785", "#0072b2"
 DPI = 100
-SCALE = 72 / DPI  # points in a pixel: sizes below are in pixels
+SCALE = 72 / DPI  # points per pixel; all sizes below are in pixels
 
 
 def new_card(width, height):
-    """A figure of that many pixels and an axis whose units are pixels, with the card drawn."""
+    """A figure of `width` x `height` pixels with an empty card, and its axis in pixels."""
     figure = new_figure((width / DPI, height / DPI), dpi=DPI, facecolor="none")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, width), ylim=(0, height))
@@ -20,7 +20,7 @@ def new_card(width, height):
 
 
 def round_box(axis, left, bottom, width, height, *, radius=18, face=CARD, edge=EDGE, line=2.0, zorder=1):
-    """A box with round corners; all in pixels."""
+    """Draw a box with round corners. All sizes are in pixels."""
     axis.add_patch(
         FancyBboxPatch(
             (left, bottom),
@@ -36,6 +36,6 @@ def round_box(axis, left, bottom, width, height, *, radius=18, face=CARD, edge=E
 
 
 def write(axis, x, y, text, size, **options):
-    """Text of `size` pixels, centred on (x, y) unless said otherwise."""
+    """Write text of `size` pixels, centred on (x, y) by default."""
     options = {"ha": "center", "va": "center", "color": INK, "zorder": 5} | options
     axis.text(x, y, text, size=size * SCALE, **options)

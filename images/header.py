@@ -1,8 +1,7 @@
-"""The README's header: the sample's news items where a model puts them, beside the project's name.
+"""The README's header: a map of the sample's news items as a model sees them, next to the project's name.
 
-Each dot is an item of data/sample/train.csv. Its place comes from the probabilities of models that never saw it
-(t-SNE of their logarithms), its colour is its label: a dot among dots of another colour is a hard item, or a wrong
-label.
+Each dot is an item of data/sample/train.csv. Its position is a t-SNE of its out-of-fold log-probabilities; its colour
+is its label. A dot among dots of another colour is a difficult item or has a wrong label.
 """
 
 import numpy as np
@@ -16,14 +15,14 @@ from images.card import CARD, INK, QUIET, new_card, write
 
 WIDTH, HEIGHT = 1600, 400
 MAP = (672, 78, 1520, 326)  # left, bottom, right, top of the dots
-GLOW = 34  # pixels: how far the tint around a dot reaches
-FLOOR = 1e-2  # probabilities below it are alike: otherwise noise decides where dots lie
+GLOW = 34  # pixels: standard deviation of the tint around a dot
+FLOOR = 1e-2  # added to each probability; otherwise noise in tiny ones decides the positions
 COLOURS = ("#4878b0", "#d98a3d", "#4f9a63", "#c2595b", "#8a74b8", "#8f6f5b", "#cf7fb0", "#3f9fb3", "#a3912f")
 
 
 @styled
 def draw_header(predictions):
-    """The card from a Predictions with labels; a matplotlib Figure."""
+    """Draw the card from a Predictions with labels; returns a matplotlib Figure."""
     figure, axis = new_card(WIDTH, HEIGHT)
     left = {"ha": "left", "va": "baseline"}
     write(axis, 72, 236, "German text", 68, weight="bold", **left)
@@ -44,12 +43,12 @@ def draw_header(predictions):
             zorder=6,
             path_effects=[withStroke(linewidth=4, foreground=CARD)],
         )
-    axis.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))  # imshow has moved them
+    axis.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))  # imshow changed them
     return figure
 
 
 def place(predictions):
-    """A point [rows, 2] for each row: rows with like probabilities lie near one another, the longer axis first."""
+    """Points [rows, 2]: rows with similar probabilities are close together. The longer axis comes first."""
     values = np.log(predictions.probabilities.astype(float) + FLOOR)
     return PCA(2).fit_transform(TSNE(2, perplexity=20, init="pca", random_state=0).fit_transform(values))
 
@@ -62,13 +61,13 @@ def spread(points, box):
 
 
 def free_spot(middle, dots):
-    """Where a class's name covers fewer dots: above or below the middle of its own."""
+    """The position for a class's name, above or below the `middle` of its dots, where it covers fewer of all `dots`."""
     spots = middle + np.array([[0, 45], [0, -45]])
     return min(spots, key=lambda spot: (abs(dots - spot) < [85, 18]).all(axis=1).sum())
 
 
 def glow(dots, colour):
-    """A picture [height, width, 4] of the colour, denser where dots are dense."""
+    """An RGBA picture [HEIGHT / 4, WIDTH / 4, 4] of the colour, more opaque where dots are dense."""
     y, x = np.mgrid[0:HEIGHT:4, 0:WIDTH:4]
     squares = (x[..., None] - dots[:, 0]) ** 2 + (y[..., None] - dots[:, 1]) ** 2
     density = np.exp(-squares / (2 * GLOW**2)).sum(axis=-1)

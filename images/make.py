@@ -1,10 +1,10 @@
-"""Make the pictures that the README shows, from runs that anybody can repeat.
+"""Make the README's pictures from a run that anybody can repeat.
 
-    python -m images.make                          # train, then make all: `make images`
-    python -m images.make header.png pipeline.png  # only these, of the run that is there
+    python -m images.make                          # train, then make all pictures: `make images`
+    python -m images.make header.png pipeline.png  # only these, from the existing run
 
-Trains the starter encoder on the shipped sample, five seeds in five folds, and takes what the scripts draw of it; the
-header and the pipeline are drawn from the same run. The review page is photographed where a Chromium is installed.
+Trains the starter encoder on the shipped sample with five seeds and five folds. Some pictures are copies of those that
+the scripts draw, the others are drawn from the same run. The screenshot of the review page needs Chromium.
 """
 
 import shutil
@@ -30,18 +30,18 @@ from images.pipeline import draw_pipeline
 
 FOLDER = Path(__file__).resolve().parent
 RUN = FOLDER.parent / "runs" / "images"
-WIDTH = 900  # pixels: the README shows figures no wider
+WIDTH = 900  # pixels: maximum width of figures in the README
 
 
 @exit_codes
 def main(argv=None):
-    """Run the scripts where all pictures are wanted, make the pictures; returns the exit code."""
+    """Run the scripts unless single pictures are named, then make the pictures; returns the exit code."""
     parser = Parser(__doc__, "[PICTURE ...]")
     parser.add_argument("pictures", nargs="*", metavar="PICTURE", help=f"{', '.join(PICTURES)} (default: all)")
     pictures = parser.parse_args(argv).pictures
     for name in pictures:
         if name not in PICTURES:
-            raise UserError(f"no picture {name!r}; there are {', '.join(PICTURES)}")
+            raise UserError(f"no picture {name!r}; expected some of {', '.join(PICTURES)}")
     if not pictures:
         training = ["--model=starter", "--data=sample", "--seeds=5", "--folds=5", f"--run={RUN}"]
         of_run = [f"--run={RUN}"]
@@ -77,7 +77,7 @@ def make_pipeline(target):
 
 
 def make_learning_curves(target):
-    """Of one fold's five seeds: the same rows, so that only the seeds differ."""
+    """Draw the curves of five seeds on one fold: their rows are the same, only the seeds differ."""
     runs = {f"seed {seed}": read_metrics(RUN / "members" / f"starter-seed{seed}-fold0") for seed in range(5)}
     drawn = RUN / "seeds.png"
     draw_learning_curves(drawn, runs)
@@ -85,20 +85,20 @@ def make_learning_curves(target):
 
 
 def take(place):
-    """A picture that a script has drawn into the run."""
+    """A function that copies a picture which a script has drawn into the run folder."""
     return lambda target: shrink(RUN / place, target)
 
 
 @styled
 def save_card(figure, target):
-    """Save a card with its transparent corners, in all its colours: soft tints in few would be steps."""
+    """Save a card with transparent corners and all colours: with a palette, soft tints show steps."""
     with whole_file(target) as temporary:
         figure.savefig(temporary, format="png", transparent=True)
         Image.open(temporary).save(temporary, format="png", optimize=True)
 
 
 def shrink(source, target):
-    """Copy a picture, no wider than the README shows it; a palette would put grey bands into the colour bars."""
+    """Copy a picture, at most WIDTH wide, in all colours: with a palette, colour bars show grey bands."""
     picture = Image.open(source).convert("RGB")
     if picture.width > WIDTH:
         picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
@@ -106,10 +106,10 @@ def shrink(source, target):
 
 
 def photograph(target):
-    """A screenshot of the review page by a headless Chromium, where there is one."""
+    """Take a screenshot of the review page with a headless Chromium; without one, keep the old picture."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not browser:
-        print(f"no Chromium is installed: {target.name} stays as it is")
+        print(f"no Chromium found: {target.name} is unchanged")
         return
     page = RUN / "label_issues" / "label_issues.html"
     picture = RUN / target.name

@@ -1,4 +1,4 @@
-"""The README's pipeline picture: which script makes what of what. Large type, as it is read on phones, too."""
+"""The README's pipeline picture: which script reads and writes what. The type is large, for phones."""
 
 from matplotlib import colormaps
 from matplotlib.patches import FancyArrowPatch, Rectangle
@@ -11,16 +11,16 @@ SCRIPT = {"face": "#e8f1f8", "edge": "#9cc3e0"}
 FILES = {"face": "#f3f4f5", "edge": "#d3d7dc"}
 PAPER = {"face": "white", "edge": "#d3dce4", "radius": 8, "zorder": 3}
 GIVEN, SUGGESTED = "#8a5a44", "#1660a8"  # the review page's colours
-BACK = "#c2571a"  # the way back, from the review to training
+BACK = "#c2571a"  # the arrow from the review back to training
 MONO = "DejaVu Sans Mono"
 
 
 @styled
 def draw_pipeline(counts, issues, submission):
-    """The card, with samples of what the scripts make; a matplotlib Figure.
+    """Draw the card with samples of the scripts' output; returns a matplotlib Figure.
 
-    `counts` [classes, classes] are a confusion matrix, `issues` pairs of a given and a suggested label, `submission`
-    pairs of an id and a label: three of each are shown.
+    `counts` [classes, classes] is a confusion matrix. `issues` has pairs of given and suggested label, `submission` has
+    pairs of id and label; the first three of each are shown.
     """
     figure, axis = new_card(WIDTH, HEIGHT)
 
@@ -51,7 +51,7 @@ def draw_pipeline(counts, issues, submission):
 
 
 def draw_box(axis, left, bottom, width, height, title, lines=(), **style):
-    """Files or scripts: a title in type of fixed width, quiet lines below it."""
+    """Draw a box for files or scripts: a monospaced title, with grey lines below it."""
     round_box(axis, left, bottom, width, height, zorder=2, **style)
     titles = title.split("\n")
     y = bottom + height / 2 + 26 * (len(titles) + len(lines) - 1)
@@ -64,7 +64,7 @@ def draw_box(axis, left, bottom, width, height, title, lines=(), **style):
 
 
 def draw_result(axis, left, title, result):
-    """A script of the last row, with room for a sample of what it makes."""
+    """Draw a script of the bottom row, with space for a sample of its output."""
     round_box(axis, left, 52, 460, 506, zorder=2, **SCRIPT)
     for number, line in enumerate(title.split("\n")):
         write(axis, left + 230, 500 - 50 * number, line, 39, weight="bold", family=MONO)

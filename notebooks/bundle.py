@@ -1,12 +1,12 @@
-"""Pack what a machine without internet needs into one folder: repository, wheels, an encoder.
+"""Pack everything that a machine without internet needs into one folder: repository, wheels, an encoder.
 
     python -m notebooks.bundle --model gbert-base --python 3.12      # for Kaggle: upload the folder as a dataset
-    python -m notebooks.bundle --model starter --torch --output usb  # for an empty environment
+    python -m notebooks.bundle --model starter --torch --output usb  # for an environment without torch
 
-The folder has repository/, wheels/ and encoder/. There, with BUNDLE for its place:
+The folder has repository/, wheels/ and encoder/. On the other machine, where BUNDLE is the folder's path, run
 python -m pip install --no-index --find-links BUNDLE/wheels -r BUNDLE/repository/requirements.txt, then, in a copy of
-BUNDLE/repository, python train.py --model BUNDLE/encoder. Kaggle and Colab have torch; --torch packs it, too, which is
-gigabytes on Linux.
+BUNDLE/repository, python train.py --model BUNDLE/encoder. Kaggle and Colab already have torch. --torch adds it, which
+takes gigabytes on Linux.
 """
 
 import io
@@ -20,7 +20,7 @@ from pathlib import Path
 from common.cli import Parser, UserError, exit_codes
 
 ROOT = Path(__file__).resolve().parent.parent
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")  # Kaggle's, Colab's, most Linux
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")  # Kaggle, Colab, most Linux
 ENCODER_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
@@ -29,9 +29,11 @@ def main(argv=None) -> int:
     """Fill the folder; returns the exit code."""
     parser = Parser(__doc__)
     parser.add_argument("--model", default="gbert-base", metavar="NAME_OR_FOLDER", help="short name, hub id, or folder")
-    parser.add_argument("--output", default="bundle", metavar="DIR", help="folder to make")
-    parser.add_argument("--python", metavar="3.X", help="Python of a Linux machine to pack for (default: this one)")
-    parser.add_argument("--torch", action="store_true", help="pack torch, too")
+    parser.add_argument("--output", default="bundle", metavar="DIR", help="new or empty folder")
+    parser.add_argument(
+        "--python", metavar="3.X", help="Python version of the other machine, a Linux one (default: as here)"
+    )
+    parser.add_argument("--torch", action="store_true", help="also pack torch")
     arguments = parser.parse_args(argv)
     folder = Path(arguments.output)
     if folder.exists() and any(folder.iterdir()):
@@ -46,16 +48,19 @@ def main(argv=None) -> int:
 
 
 def pack_repository(target: Path) -> None:
-    """The committed files, without history."""
+    """Pack the committed files, without history. Raises UserError without a git clone."""
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
-        raise UserError(f"{ROOT} is no git clone: {archive.stderr.decode(errors='replace').strip()}")
+        raise UserError(f"{ROOT} is not a git clone: {archive.stderr.decode(errors='replace').strip()}")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
         tar.extractall(target, filter="data")
 
 
 def pack_encoder(name: str, target: Path) -> None:
-    """Configuration, tokenizer and safetensors weights, from a folder or the hub."""
+    """Pack configuration, tokenizer and safetensors weights, from a folder or the hub.
+
+    Raises UserError if the encoder cannot be found or fetched, or has no safetensors weights.
+    """
     from huggingface_hub import snapshot_download
 
     from common.hub import explain_fetch
@@ -78,11 +83,11 @@ def pack_encoder(name: str, target: Path) -> None:
             raise UserError(f"model {source.location!r} {reason}") from error
         shutil.rmtree(target / ".cache", ignore_errors=True)
     if not any(target.glob("*.safetensors")):
-        raise UserError(f"model {source.location!r} has no safetensors weights; save it as such, and give the folder")
+        raise UserError(f"model {source.location!r} has no safetensors weights; save it with them, and name its folder")
 
 
 def pack_wheels(target: Path, python: str | None, torch: bool) -> None:
-    """The wheels of requirements.txt and of what they need, in the versions of constraints.txt."""
+    """Download the wheels of requirements.txt and their dependencies, in the versions of constraints.txt."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(target)]
     if python:
         command += ["--only-binary", ":all:", "--python-version", python]
@@ -93,7 +98,7 @@ def pack_wheels(target: Path, python: str | None, torch: bool) -> None:
         wanted.write_text("\n".join(line for line in lines if torch or not line.startswith("torch")), encoding="utf-8")
         done = subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), "-r", str(wanted)], check=False)
     if done.returncode:
-        raise UserError("pip could not download the wheels; it says above why")
+        raise UserError("pip could not download the wheels; its message is above")
 
 
 if __name__ == "__main__":

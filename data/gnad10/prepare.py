@@ -68,7 +68,7 @@ def parse_options(argv: Sequence[str] | None) -> Namespace:
 
 
 def fetch(folder: Path) -> None:
-    """Fetch the dataset from the hub into `folder`. Raises UserError with the way out if that fails."""
+    """Fetch the dataset from the hub into `folder`. If this fails, raises UserError that names the alternative."""
     print(f"fetching {HUB_ID} from the hub (27 MB, licence CC BY-NC-SA 4.0) ...", flush=True)
     try:
         hub = fetch_from_hub(HUB_ID, revision=REVISION)
@@ -114,7 +114,7 @@ def write_dataset(folder: Path, rows: Rows, source: str | Path) -> None:
         ):
             writer = csv_writer(file)
             writer.writerow(["id", "text", "label"])
-            # the id names the split, so predictions of the two cannot be confused
+            # the id names the split, so that predictions of both cannot be confused
             writer.writerows((f"{split}-{n}", text, label) for n, (label, text) in enumerate(rows[split], 1))
     print(f"wrote {folder}: {', '.join(f'{len(rows[split])} {split} rows' for split in SPLITS)}, {len(ROWS)} classes")
 

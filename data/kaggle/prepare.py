@@ -1,10 +1,10 @@
 """Fill data/kaggle from the Kaggle client or from the competition's zip.
 
     python data/kaggle/prepare.py
-    python data/kaggle/prepare.py --zip competition.zip  # saved in the browser
+    python data/kaggle/prepare.py --zip competition.zip  # downloaded in the browser
 
-The client needs a Kaggle token of an account that has joined the competition. The files are checked first. Existing
-files are replaced only with --overwrite.
+The client needs the Kaggle token of an account that has joined the competition. The files are checked before they are
+written. Existing files are replaced only with --overwrite.
 """
 
 import shutil
@@ -117,7 +117,7 @@ def check(unpacked: Path, zip_file: Path, options: Namespace) -> Dataset:
 
 
 def move(unpacked: Path, folder: Path) -> None:
-    """Move the files in place, each completely. Delete files of an earlier download that the new one lacks."""
+    """Write the files to `folder`, each whole or not at all. Deletes a file that only an earlier download had."""
     for name in NAMES:
         if (unpacked / name).exists():
             with whole_file(folder / name) as temporary:

@@ -1,12 +1,12 @@
-"""Make the starter encoder: distil a small German BERT from a larger teacher.
+"""Make the starter encoder: distill a small German BERT from a larger teacher.
 
-    python models/starter/distill.py --corpus german.txt --rows 48000  # shipped
+    python models/starter/distill.py --corpus german.txt --rows 48000  # the shipped encoder
     python models/starter/distill.py --corpus german.txt --rows 200 --output t
     python models/starter/distill.py --probe data/kaggle/train.csv  # measure it
 
-Five steps: cut the teacher's vocabulary to German; lay the corpus out in rows of tokens; let the teacher read every
-row once and keep its answers; train the student to predict what the teacher saw in each token and in each text;
-write the student as float16. The same command again goes on where it was interrupted, and ends with the same
+It has five steps. Cut the teacher's vocabulary to German. Arrange the corpus in rows of tokens. Compute the teacher's
+hidden states of every row once and store them. Train the student to predict these states for each token and their mean
+for each text. Save the student as float16. After an interruption, the same command continues and ends with the same
 weights. README.md has times and figures.
 """
 
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from pickle import UnpicklingError
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[2]))  # a script's own folder is all that python adds
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))  # python itself adds only the script's folder
 
 import numpy as np
 import targets as T
@@ -32,7 +32,8 @@ from common.cli import Parser, exit_codes
 
 HERE = Path(__file__).resolve().parent
 MAX_TOKENS = 512
-# Options that do not change the weights, or whose change keep_settings finds elsewhere.
+# Options that may change between two starts of the same run. Most do not affect the weights; device, precision and
+# threads affect only rounding. `prepare_rows` checks corpus and teacher.
 NOT_RECIPE = {"corpus", "teacher", "work", "run", "output", "device", "precision", "threads", "save_minutes", "probe"}
 
 
@@ -43,14 +44,18 @@ def parse_args(argv):
         "--teacher",
         metavar="NAME_OR_FOLDER",
         default="intfloat/multilingual-e5-small",
-        help="hub id or folder; its tokenizer must be unigram",
+        help="hub id or folder; its tokenizer must be a unigram model",
     )
-    g.add_argument("--corpus", type=Path, metavar="FILE", help="UTF-8 text, one paragraph a line")
+    g.add_argument("--corpus", type=Path, metavar="FILE", help="UTF-8 text, one paragraph per line")
     g.add_argument(
         "--prefix", metavar="TEXT", default="", help="text that the teacher reads before every row (default: none)"
     )
     g.add_argument(
-        "--vocab-size", type=int, metavar="N", default=12000, help="pieces kept; 16000 save only 2 %% of the tokens"
+        "--vocab-size",
+        type=int,
+        metavar="N",
+        default=12000,
+        help="pieces to keep; 16000 would save only 2 %% of the tokens",
     )
     g.add_argument(
         "--join-rate", type=float, metavar="X", default=0.1, help="share of rows that join paragraphs up to 512 tokens"
@@ -58,47 +63,51 @@ def parse_args(argv):
     g.add_argument("--rows", type=int, metavar="N", help="use only this many rows instead of all")
     g = p.add_argument_group("student")
     g.add_argument("--layers", type=int, metavar="N", default=1, help="transformer layers")
-    g.add_argument("--hidden", type=int, metavar="N", default=384, help="width, at most the teacher's; here its own")
-    g.add_argument("--ffn", type=int, metavar="N", default=384, help="width of the feed-forward part")
+    g.add_argument("--hidden", type=int, metavar="N", default=384, help="hidden size, at most the teacher's (384)")
+    g.add_argument("--ffn", type=int, metavar="N", default=384, help="size of the feed-forward part")
     g.add_argument("--heads", type=int, metavar="N", default=6, help="attention heads")
     g.add_argument(
         "--init",
         choices=["embeddings", "random"],
         default="embeddings",
-        help="what word and position embeddings start from",
+        help="initial word and position embeddings: the teacher's, or random",
     )
     g = p.add_argument_group("losses")
     g.add_argument(
-        "--token-weight", type=float, metavar="X", default=1.0, help="weight of the match of each token's hidden state"
+        "--token-weight", type=float, metavar="X", default=1.0, help="weight of the loss on each token's hidden state"
     )
     g.add_argument(
-        "--text-weight", type=float, metavar="X", default=1.0, help="weight of the match of the mean over the text"
+        "--text-weight", type=float, metavar="X", default=1.0, help="weight of the loss on the mean over the text"
     )
     g.add_argument(
         "--similarity-weight",
         type=float,
         metavar="X",
         default=0.0,
-        help="weight of the match of the cosines within a batch",
+        help="weight of the loss on cosine similarities within a batch",
     )
     g.add_argument(
-        "--whiten", type=float, metavar="X", default=0.0, help="0: text targets as they are, 1: all directions equal"
+        "--whiten",
+        type=float,
+        metavar="X",
+        default=0.0,
+        help="0: text targets unchanged; 1: equal variance in all directions",
     )
     g.add_argument(
-        "--mask-rate", type=float, metavar="X", default=0.0, help="share of the student's tokens that <mask> replaces"
+        "--mask-rate", type=float, metavar="X", default=0.0, help="share of the student's tokens to replace by <mask>"
     )
     g = p.add_argument_group("optimization")
     g.add_argument("--epochs", type=int, metavar="N", default=5, help="passes over the rows")
     g.add_argument(
-        "--batch-tokens", type=int, metavar="N", default=2048, help="tokens in a batch; many small steps learn faster"
+        "--batch-tokens", type=int, metavar="N", default=2048, help="tokens per batch; many small steps learn faster"
     )
-    g.add_argument("--lr", type=float, metavar="X", default=1e-3, help="peak learning rate; falls linearly to zero")
-    g.add_argument("--seed", type=int, metavar="N", default=0, help="decides rows, batches, masks and random weights")
+    g.add_argument("--lr", type=float, metavar="X", default=1e-3, help="peak learning rate; it falls linearly to zero")
+    g.add_argument("--seed", type=int, metavar="N", default=0, help="random seed of rows, batches, masks and weights")
     g = p.add_argument_group("running")
     g.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
-        help="of matrix products (default: bfloat16 on CUDA, else float32)",
+        help="number format of matrix products (default: bfloat16 on CUDA, else float32)",
     )
     g.add_argument(
         "--device",
@@ -108,22 +117,28 @@ def parse_args(argv):
     )
     g.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
     g.add_argument(
-        "--work", type=Path, metavar="FOLDER", default=Path("runs/starter"), help="teacher's answers, 384 bytes a token"
+        "--work",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("runs/starter"),
+        help="folder for the teacher's states, 384 bytes per token",
     )
-    g.add_argument("--run", type=Path, metavar="FOLDER", help="checkpoint and log (default: student in --work)")
-    g.add_argument("--save-minutes", type=float, metavar="X", default=5, help="time between checkpoints")
+    g.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="folder for checkpoint and log (default: student in --work)"
+    )
+    g.add_argument("--save-minutes", type=float, metavar="X", default=5, help="minutes between checkpoints")
     g.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
         default=HERE,
-        help="where the model files go (default: the script's folder)",
+        help="folder for the model files (default: the script's folder)",
     )
     g.add_argument(
         "--probe",
         type=Path,
         metavar="CSV",
-        help="only measure the model in --output, by a linear probe on this train.csv",
+        help="only measure the model in --output, with a linear probe on this train.csv",
     )
     return p.parse_args(argv)
 
@@ -148,14 +163,14 @@ def main(argv=None):
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted: the same command continues from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
 
 def check(args):
     if args.corpus is None:
-        raise ValueError("--corpus is missing: a UTF-8 text file, one paragraph a line")
+        raise ValueError("--corpus is missing: expected a UTF-8 text file, one paragraph per line")
     if not args.corpus.is_file():
         raise ValueError(f"{args.corpus}: no such file")
     for name in ("rows", "epochs", "batch_tokens", "layers", "hidden", "ffn", "heads"):
@@ -175,7 +190,7 @@ def check(args):
 
 
 def train(args):
-    """Train the student on the teacher's answers, from the last checkpoint where there is one, and export it."""
+    """Train the student on the teacher's hidden states, from the last checkpoint if there is one, and export it."""
     rows = np.load(args.work / "rows.npz")
     ids, offsets = rows["ids"], rows["offsets"]
     lengths = np.diff(offsets)
@@ -188,14 +203,16 @@ def train(args):
         return torch.from_numpy(steps).float() / T.STEPS_PER_SD
 
     torch.manual_seed(args.seed)
-    student = build_student(args, rows["teacher_ids"], MAX_TOKENS).eval()  # no dropout: too small to overfit
+    student = build_student(
+        args, rows["teacher_ids"], MAX_TOKENS
+    ).eval()  # eval: no dropout, as the student is too small to overfit
     objective = Objective(args, torch.stack([targets_of([row]).mean(0) for row in range(min(8192, count))]))
     modules = torch.nn.ModuleDict({"student": student, "objective": objective}).to(args.device)
     optimizer = torch.optim.AdamW(modules.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     plan = [(epoch, i) for epoch in range(args.epochs) for i in range(len(epoch_batches(args, lengths, count, epoch)))]
     warmup = min(200, len(plan) // 10)
     step, tokens, seconds = load_checkpoint(args, modules, optimizer)
-    recent = []  # losses since the last line of the log
+    recent = []  # losses since the last log entry
     batches_of = None  # the epoch that `batches` belongs to
     begin = saved_at = time.monotonic()
     bar = tqdm(total=len(plan), initial=step, desc="train", disable=None)
@@ -208,7 +225,7 @@ def train(args):
         if args.mask_rate:
             inputs[mask & (inputs > 2) & (torch.rand(mask.shape) < args.mask_rate)] = args.vocab_size - 1
         inputs, mask, target = (x.to(args.device) for x in (inputs, mask, targets_of(batches[index])))
-        for group in optimizer.param_groups:  # up over `warmup` steps, then down to zero
+        for group in optimizer.param_groups:  # rises over `warmup` steps, then falls to zero
             group["lr"] = args.lr * min((step + 1) / (warmup + 1), 1 - (step - warmup) / (len(plan) - warmup))
         with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bfloat16"):
             hidden = student(input_ids=inputs, attention_mask=mask).last_hidden_state  # [B, T, h]
@@ -240,14 +257,17 @@ def train(args):
 
 
 def load_checkpoint(args, modules, optimizer):
-    """Return steps, tokens and seconds done so far; the log loses what came after the checkpoint."""
+    """Return the steps, tokens and seconds done so far. Removes log entries that are newer than the checkpoint.
+
+    Raises ValueError if the checkpoint is damaged.
+    """
     path, log = args.run / "checkpoint.pt", args.run / "log.jsonl"
     progress = {"step": 0, "tokens": 0, "seconds": 0.0}
     if path.exists():
         try:
             saved = torch.load(path, map_location=args.device, weights_only=True)
         except (RuntimeError, EOFError, UnpicklingError):
-            raise ValueError(f"{path} is damaged: delete it to begin the training again") from None
+            raise ValueError(f"{path} is damaged: delete it to restart the training") from None
         modules.load_state_dict(saved["modules"])
         optimizer.load_state_dict(saved["optimizer"])
         progress = saved["progress"]

@@ -1,4 +1,4 @@
-"""The student: a small BERT that begins with the teacher's embeddings, and the objective that it is trained on.
+"""The student, a small BERT that starts with the teacher's embeddings, and its training objective.
 
 Used by distill.py.
 """
@@ -9,7 +9,7 @@ from transformers import AutoModel, BertConfig, BertModel
 
 
 def build_student(args, teacher_ids, max_tokens):
-    """A BertModel without pooler whose embeddings are the teacher's, projected on their main directions."""
+    """A BertModel without pooler. With --init embeddings, it starts with projections of the teacher's embeddings."""
     config = BertConfig(
         vocab_size=args.vocab_size,
         hidden_size=args.hidden,
@@ -17,7 +17,7 @@ def build_student(args, teacher_ids, max_tokens):
         num_attention_heads=args.heads,
         intermediate_size=args.ffn,
         max_position_embeddings=max_tokens,
-        attention_probs_dropout_prob=0.0,  # dropout there takes attention off its fused kernel, at a third of the speed
+        attention_probs_dropout_prob=0.0,  # with dropout, attention is not fused: a third of the speed
         pad_token_id=1,
         bos_token_id=0,
         eos_token_id=2,
@@ -45,27 +45,27 @@ def copy_embeddings(source, target, teacher_ids):
 
 
 class Objective(torch.nn.Module):
-    """The losses, with the projections from the student's width to the teacher's (dropped after training).
+    """The losses, and the linear maps from the student's hidden size h to the teacher's H (dropped after training).
 
-    A token's target is the teacher's last hidden state, standardized per dimension; a text's target is their mean
-    over the text. All losses are scaled so that 1 is what a constant guess reaches.
+    A token's target is the teacher's last hidden state, standardized per dimension. A text's target is the mean of its
+    tokens' targets. The losses are scaled so that a constant prediction has loss 1.
     """
 
     def __init__(self, args, text_targets):
-        """text_targets [texts, H]: a sample, to learn the main directions from."""
+        """text_targets [texts, H]: a sample for the mean and covariance of the texts' targets."""
         super().__init__()
         self.weights = {"token": args.token_weight, "text": args.text_weight, "similarity": args.similarity_weight}
         width = text_targets.shape[1]
         self.token_head = torch.nn.Linear(args.hidden, width)
         self.text_head = torch.nn.Linear(args.hidden, width)
-        # --whiten between 0 and 1 lifts the directions in which texts differ little.
+        # --whiten above 0 scales up the directions in which texts differ little.
         self.register_buffer("text_mean", text_targets.mean(0))
         variance, directions = torch.linalg.eigh(torch.cov(text_targets.T))
         scale = variance.clamp(min=1e-4 * variance.max().item()) ** (-args.whiten / 2)
         self.register_buffer("text_map", directions * (scale / (variance * scale**2).mean().sqrt()))
 
     def forward(self, hidden, mask, target):
-        """hidden [B, T, h], mask [B, T], target [tokens, H] -> weighted sum of the losses, and each of them."""
+        """hidden [B, T, h], mask [B, T], target [tokens, H] -> the weighted sum of the losses, {name: loss}."""
         counts = mask.sum(1, keepdim=True)
         text = (hidden * mask.unsqueeze(-1)).sum(1) / counts  # [B, h]
         row_of = mask.nonzero()[:, 0]  # [tokens]

@@ -1,7 +1,7 @@
-"""What the student learns from: the corpus as rows of tokens, and the teacher's hidden state of every token.
+"""The student's training data: the corpus as rows of tokens, and the teacher's hidden state of every token.
 
-The teacher costs ten times the student, so it reads each row once and its answers are kept on disk: later epochs and
-other students cost only the student's own work. Used by distill.py.
+The teacher costs ten times as much time as the student. So it reads each row once, and its hidden states are stored on
+disk for later epochs and other students. Used by distill.py.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ import vocabulary
 from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 
-SHARD = 1024  # rows between two records of progress
-STEPS_PER_SD = 32  # int8 steps in one standard deviation: +-4 of them fit, rounding error 0.016
+SHARD = 1024  # rows between two updates of targets.json
+STEPS_PER_SD = 32  # int8 steps per standard deviation: the range is +-4 deviations, the rounding error at most 0.016
 
 
 def prepare_rows(args, max_tokens):
-    """Cut the vocabulary and lay the corpus out in rows: tokenizer.json and rows.npz."""
+    """Cut the vocabulary and arrange the corpus in rows; writes tokenizer.json and rows.npz."""
     with args.corpus.open("rb") as file:
         fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
     names = ["teacher", "prefix", "vocab_size", "join_rate", "seed"]
@@ -31,16 +31,16 @@ def prepare_rows(args, max_tokens):
     tokenizer, teacher_ids = vocabulary.cut_vocabulary(teacher_tokenizer, lines, args.vocab_size)
     vocabulary.save_tokenizer(tokenizer, args.work)
     prefix_ids = teacher_tokenizer(args.prefix, add_special_tokens=False)["input_ids"] if args.prefix else []
-    # The prefix is read as well: rows leave room for it in the teacher's 512 positions.
+    # Rows leave room for the prefix in the teacher's 512 positions.
     ids, offsets = plan_rows(tokenizer, lines, args.join_rate, max_tokens - len(prefix_ids), args.seed)
     temporary = args.work / "rows.tmp.npz"
     np.savez(temporary, ids=ids, offsets=offsets, teacher_ids=teacher_ids, prefix_ids=np.array(prefix_ids, np.int64))
     write_json(args.work / "settings.json", settings)
-    os.replace(temporary, args.work / "rows.npz")  # last: its presence says that the rest is there
+    os.replace(temporary, args.work / "rows.npz")  # last: if it exists, the other files are complete
 
 
 def prepare_targets(args):
-    """Let the teacher read the rows that are not read yet: targets.i8 and targets.json."""
+    """Compute the teacher's hidden states of the missing rows; writes targets.i8 and targets.json."""
     rows = np.load(args.work / "rows.npz")
     count = min(args.rows or len(rows["offsets"]) - 1, len(rows["offsets"]) - 1)
     progress = args.work / "targets.json"
@@ -61,10 +61,10 @@ def prepare_targets(args):
 
 
 def plan_rows(tokenizer, lines, join_rate, max_tokens, seed):
-    """Return `ids` (uint16, all rows one after another) and `offsets` (rows + 1), rows in random order.
+    """Return `ids` [tokens of all rows] (uint16) and `offsets` [rows + 1]; the rows are in random order.
 
-    A row is <s> paragraph </s>. With probability `join_rate` a row takes further paragraphs until it has `max_tokens`
-    tokens, so that all positions are trained.
+    A row is <s> paragraph </s>, cut to `max_tokens` tokens. With probability `join_rate` more paragraphs are added to a
+    row until it is full, so that all positions are trained.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(lines))
@@ -78,13 +78,15 @@ def plan_rows(tokenizer, lines, join_rate, max_tokens, seed):
             if not joining or len(joined) >= max_tokens - 2:
                 rows.append([0, *joined[: max_tokens - 2], 2])  # 0 = <s>, 2 = </s>
                 joined, joining = [], False
-    rows = [rows[i] for i in rng.permutation(len(rows))]  # joined rows fall late else: they end where they are full
+    rows = [
+        rows[i] for i in rng.permutation(len(rows))
+    ]  # without this, a joined row comes where its last paragraph was
     offsets = np.cumsum([0] + [len(row) for row in rows])
     return np.concatenate([np.array(row, np.uint16) for row in rows]), offsets
 
 
 def pad_rows(ids, offsets, rows, pad_id=1):
-    """Return token ids [B, T] and mask [B, T] as tensors, T the longest row's length."""
+    """Return token ids [B, T] and mask [B, T] as tensors; T is the length of the longest row."""
     lengths = offsets[rows + 1] - offsets[rows]
     mask = np.arange(lengths.max()) < lengths[:, None]
     padded = np.full(mask.shape, pad_id, np.int64)
@@ -96,7 +98,9 @@ def batch_rows(lengths, rows, max_tokens, rng):
     """Split `rows` into batches of about `max_tokens` tokens with little padding, in random order."""
     rows = rng.permutation(rows)
     batches = []
-    for pool in np.array_split(rows, max(1, len(rows) // 8192)):  # sorted within pools only: batches stay mixed
+    for pool in np.array_split(
+        rows, max(1, len(rows) // 8192)
+    ):  # sort only within pools, so that the content of batches varies
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batch = []
         for row in pool:
@@ -110,7 +114,7 @@ def batch_rows(lengths, rows, max_tokens, rng):
 
 @torch.inference_mode()
 def read_rows(teacher, ids, offsets, rows, teacher_ids, prefix_ids):
-    """Return the teacher's last hidden states of all tokens of `rows`, float32 [tokens, H], row after row."""
+    """Return the teacher's last hidden states of all tokens of `rows`, [tokens, H] float32, in the order of `rows`."""
     device = next(teacher.parameters()).device
     tokens, mask = pad_rows(ids, offsets, rows)
     tokens = torch.from_numpy(teacher_ids)[tokens]
@@ -118,12 +122,12 @@ def read_rows(teacher, ids, offsets, rows, teacher_ids, prefix_ids):
     tokens = torch.cat([tokens[:, :1], prefix, tokens[:, 1:]], 1)  # <s> prefix text </s>
     seen = torch.cat([torch.ones_like(mask[:, :1]), torch.ones_like(prefix, dtype=torch.bool), mask[:, 1:]], 1)
     hidden = teacher(input_ids=tokens.to(device), attention_mask=seen.to(device)).last_hidden_state
-    hidden = torch.cat([hidden[:, :1], hidden[:, 1 + len(prefix_ids) :]], 1)  # the prefix has no student token
+    hidden = torch.cat([hidden[:, :1], hidden[:, 1 + len(prefix_ids) :]], 1)  # the student does not read the prefix
     return hidden[mask.to(device)].float()
 
 
 def write_targets(teacher, ids, offsets, count, teacher_ids, prefix_ids, folder, batch_tokens):
-    """Fill folder/targets.i8 for the first `count` rows, going on where an earlier run stopped."""
+    """Fill folder/targets.i8 for the first `count` rows. Continues where an earlier call stopped."""
     progress_path = folder / "targets.json"
     lengths = np.diff(offsets)
     if progress_path.exists():
@@ -157,21 +161,21 @@ def read_all(teacher, ids, offsets, rows, teacher_ids, prefix_ids, batch_tokens)
 
 
 def load_targets(folder, offsets):
-    """Return the int8 targets as a read-only memory map [tokens, H] and the number of rows that are ready."""
+    """Return the targets as a read-only memory map, [tokens, H] int8, and the number of rows that are complete."""
     progress = json.loads((folder / "targets.json").read_text())
     shape = (int(offsets[-1]), len(progress["mean"]))
     return np.memmap(folder / "targets.i8", np.int8, "r", shape=shape), progress["rows"]
 
 
 def keep_settings(path, settings):
-    """Write `settings`, or refuse to go on in a folder that was begun with others."""
+    """Write `settings` if the file does not exist. Raises ValueError if it has other settings."""
     if not path.exists():
         return write_json(path, settings)
     old = json.loads(path.read_text())
     changed = [name for name in settings if old.get(name) != settings[name]]
     if changed:
         name = changed[0]
-        raise ValueError(f"{path} was begun with {name} {old.get(name)!r}, not {settings[name]!r}: take another folder")
+        raise ValueError(f"{path} has {name} {old.get(name)!r}, not {settings[name]!r}: name another folder")
 
 
 def write_json(path, value):

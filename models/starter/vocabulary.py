@@ -1,6 +1,6 @@
-"""Cut a teacher's unigram vocabulary to the pieces that a German corpus uses most.
+"""Reduce a teacher's unigram vocabulary to the pieces that a German corpus uses most.
 
-Student and teacher then read the same tokens: every piece of the student is also a piece of the teacher, and
+Student and teacher then read the same tokens: every piece of the student is also a piece of the teacher.
 `teacher_ids[i]` is the teacher's id of the student's piece i. Used by distill.py.
 """
 
@@ -25,12 +25,16 @@ TOKENIZER_CONFIG = {
     "model_max_length": 512,
     "model_input_names": ["input_ids", "attention_mask"],
 }
-# Unicode's own NFKC in place of the teacher's compiled character map, which is as large as the whole cut vocabulary.
-# On German text the two give the same pieces. It neither lower-cases nor touches umlauts.
+# Plain Unicode NFKC replaces the teacher's compiled character map, which is as large as the whole reduced vocabulary.
+# On German text both give the same pieces. NFKC keeps upper case and umlauts.
 NORMALIZER = {
     "type": "Sequence",
     "normalizers": [
-        {"type": "Replace", "pattern": {"Regex": "[\u00ad\u200b-\u200d\u2060\ufeff]"}, "content": ""},  # invisible
+        {
+            "type": "Replace",
+            "pattern": {"Regex": "[\u00ad\u200b-\u200d\u2060\ufeff]"},
+            "content": "",
+        },  # invisible characters
         {"type": "NFKC"},
         {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "},
     ],
@@ -38,10 +42,13 @@ NORMALIZER = {
 
 
 def cut_vocabulary(teacher_tokenizer, lines, size):
-    """Return the student's tokenizer and `teacher_ids`, an int64 array of `size` teacher ids in the student's order."""
+    """Return the student's tokenizer and `teacher_ids` [size] int64, in the order of the student's pieces.
+
+    Raises ValueError if the teacher's vocabulary is not suitable, or if the corpus uses fewer than `size` pieces.
+    """
     spec = json.loads(teacher_tokenizer.backend_tokenizer.to_str())
     if spec["model"]["type"] != "Unigram":
-        raise ValueError(f"the teacher's tokenizer is {spec['model']['type']}, not Unigram: it cannot be cut this way")
+        raise ValueError(f"the teacher's tokenizer is {spec['model']['type']}, expected Unigram")
     vocab = spec["model"]["vocab"]  # [[piece, log probability], ...]
     id_of = {piece: i for i, (piece, _) in enumerate(vocab)}
     if any(piece not in id_of for piece in [*SPECIALS, "<mask>"]):
@@ -53,7 +60,7 @@ def cut_vocabulary(teacher_tokenizer, lines, size):
     spec["truncation"] = spec["padding"] = None
     counts = count_pieces(Tokenizer.from_str(json.dumps(spec)), lines)
 
-    # Single characters come first: with them no German word, name or number becomes <unk>.
+    # Single characters are kept first, so that no German word, name or number becomes <unk>.
     special = {id_of[piece] for piece in [*SPECIALS, "<mask>"]}
     characters = {i for i, (piece, _) in enumerate(vocab) if i not in special and is_needed_character(piece, counts[i])}
     frequent = [i for i, _ in counts.most_common() if i not in special and i not in characters]
@@ -78,13 +85,13 @@ def count_pieces(tokenizer, lines):
 
 
 def is_needed_character(piece, count):
-    """Characters that the corpus has, and the letters and ASCII signs that names and addresses bring."""
-    reachable = len(piece) == 1 and unicodedata.normalize("NFKC", piece) == piece  # others never leave the normalizer
+    """Whether a piece is a single character of the corpus, or a letter or ASCII sign that new texts may have."""
+    reachable = len(piece) == 1 and unicodedata.normalize("NFKC", piece) == piece  # NFKC replaces all others
     return reachable and piece.isprintable() and (count > 0 or piece.isascii() or piece.isalpha())
 
 
 def save_tokenizer(tokenizer, folder):
-    """Write tokenizer.json without the spaces that its own save() puts in: half the size."""
+    """Write tokenizer.json and tokenizer_config.json. Without indentation, tokenizer.json has half the size."""
     text = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
     (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=1) + "\n", encoding="utf-8")
