@@ -309,7 +309,7 @@ def summarize(runs, arguments):
     """
     if not runs:
         raise UserError("no runs with these settings")
-    train = load_dataset(arguments.data).train
+    train = read_data(arguments.data, arguments.label_column).train
     fold_of = {repeat: assign_folds(train, arguments.folds, repeat) for repeat in {run["repeat"] for run in runs}}
     hits = {}  # candidate -> [repeats, rows]: 1 correct, 0 wrong, NaN not run
     for record in runs:
@@ -320,11 +320,13 @@ def summarize(runs, arguments):
         accuracies = [np.nanmean(row) for row in table if not np.isnan(row).all()]
         of = [record for record in runs if record["candidate"] == name]
         losses = [record["loss"] for record in of if record["loss"] is not None]
+        scores = [record["macro_f1"] for record in of if "macro_f1" in record]  # the earliest records have none
         line = {
             "candidate": name,
             "runs": len(of),
             "accuracy": float(np.mean(accuracies)),
             "deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+            "macro_f1": float(np.mean(scores)) if len(scores) == len(of) else None,
             "loss": float(np.mean(losses)) if losses else None,
             "seconds": float(np.mean([record["seconds"] for record in of])),
             "difference": None,
@@ -344,17 +346,20 @@ def summarize(runs, arguments):
 
 def print_table(rows):
     """Print the rows as a Markdown table."""
-    print("\n| candidate | accuracy, % | against the default, points | log loss | seconds per run | runs |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "\n| candidate | accuracy, % | against the default, points | macro-F1, % | log loss | seconds per run | runs |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for row in rows:
         deviation = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
         apart = ""
         if row["interval"]:
             low, high = (100 * bound for bound in row["interval"])
             apart = f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+        macro_f1 = "" if row["macro_f1"] is None else f"{100 * row['macro_f1']:.2f}"
         loss = "" if row["loss"] is None else f"{row['loss']:.3f}"
         print(
-            f"| {row['candidate']} | {100 * row['accuracy']:.2f}{deviation} | {apart} | {loss} | "
+            f"| {row['candidate']} | {100 * row['accuracy']:.2f}{deviation} | {apart} | {macro_f1} | {loss} | "
             f"{row['seconds']:.0f} | {row['runs']} |"
         )
 
