@@ -1,7 +1,7 @@
 """Fill data/kaggle from the Kaggle client or from the competition's zip.
 
     python data/kaggle/prepare.py
-    python data/kaggle/prepare.py --zip competition.zip  # downloaded in the browser
+    python data/kaggle/prepare.py --zip competition.zip  # saved in the browser
 
 The client needs the Kaggle token of an account that has joined the competition. The files are checked before they are
 written. Existing files are replaced only with --overwrite.

@@ -1,6 +1,6 @@
 """Make the starter encoder: distill a small German BERT from a larger teacher.
 
-    python models/starter/distill.py --corpus german.txt --rows 48000  # the shipped encoder
+    python models/starter/distill.py --corpus german.txt --rows 48000  # shipped
     python models/starter/distill.py --corpus german.txt --rows 200 --output t
     python models/starter/distill.py --probe data/kaggle/train.csv  # measure it
 
