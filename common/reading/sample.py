@@ -48,14 +48,17 @@ def read_sample(path: Path, id_column: str, classes: list[str]) -> Sample:
 
 
 def adopt_sample_ids(path: Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Without a column `id` in the test rows, use the column that is named like the sample's first column."""
+    """Without a column `id` in the test rows, use the column that is named like the sample's first column.
+
+    Replaces tables in `tables`.
+    """
     if "test" not in tables or "id" in tables["test"]:
         return
     name = read_table(path).columns[0]
-    for table in tables.values():
+    for part, table in tables.items():
         position = find_column(path, list(table.columns), name)
         if position is not None:
-            table.rename(columns={table.columns[position]: "id"}, inplace=True)
+            tables[part] = table.rename(columns={table.columns[position]: "id"})
 
 
 def check_sample_ids(sample: Sample, place: str, test: pd.DataFrame) -> None:
