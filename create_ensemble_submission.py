@@ -318,8 +318,8 @@ def upload(options: argparse.Namespace) -> None:
     print(said)
     print(f"public score: {score or 'not known yet'}")
     file = record_file(options.output)
-    upload = {"competition": options.competition, "message": options.upload, "public_score": score}
-    write_json(file, read_json(file) | {"upload": upload})
+    uploaded = {"competition": options.competition, "message": options.upload, "public_score": score}
+    write_json(file, read_json(file) | {"upload": uploaded})
 
 
 if __name__ == "__main__":

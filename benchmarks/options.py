@@ -22,7 +22,7 @@ OPTIONS = {
     "repeats": {"type": number(int, 1), "default": 3, "metavar": "N", "help": "measured rounds after one warm-up"},
     "device": {"choices": ["auto", "cpu", "cuda", "mps"], "default": "auto", "help": "where to compute"},
     "precision": {"choices": ["auto", "fp32", "bf16", "fp16"], "default": "auto", "help": "number format of our loop"},
-    "json": {"metavar": "FILE", "help": "file for the figures (default: in benchmarks/results/)"},
+    "json": {"metavar": "FILE", "help": "file for the figures"},
     "results": {"metavar": "FILE", "help": "file of JSON lines, one per run (default: in benchmarks/results/)"},
     "table": {"action": "store_true", "help": "train nothing; only show the recorded runs"},
 }

@@ -108,8 +108,7 @@ def main(argv=None):
 
 def parse_arguments(argv):
     """Our options, and the list of options for the training scripts."""
-    parser = new_parser(__doc__, "model", "data", "folds", seeds=1)
-    parser.add_argument("--json", metavar="FILE", help="file for the figures (default: only print them)")
+    parser = new_parser(__doc__, "model", "data", "folds", "json", seeds=1)
     share = number(float, 0, 0.9, low_open=True)
     parser.add_argument(
         "--share", type=share, default=0.1, metavar="SHARE", help="share of the training labels to flip"
@@ -169,9 +168,8 @@ def score_flags(listed, out_of_fold, noisy, truth):
     found = label_issues.find_label_issues(given, held_out.members)
     wrong = dict(zip(truth["id"], given != right, strict=True))
     flagged = flagged_ids(listed, wrong)
-    hits = np.array(
-        [wrong[row_id] for row_id in read_table(listed)["id"].map(restore) if row_id in flagged]
-    )  # in the order of the ranking
+    # in the order of the ranking
+    hits = np.array([wrong[row_id] for row_id in read_table(listed)["id"].map(restore) if row_id in flagged])
     first = sorted({n for n in (*FIRST, sum(wrong.values())) if n <= len(hits)})
     return {
         "flagged": len(hits),

@@ -166,9 +166,8 @@ class Recorder(TorchDispatchMode):
         if name in COPIES:
             inputs[-1].constant = None  # a fake host tensor may know its values; the copy must not
         if name == "_local_scalar_dense" and on_device:
-            return {torch.bool: False, torch.int64: 1}.get(
-                inputs[0].dtype, 1.0
-            )  # any value will do: fake tensors have none
+            # any value will do: fake tensors have none
+            return {torch.bool: False, torch.int64: 1}.get(inputs[0].dtype, 1.0)
         output = function(*positional, **named)
         on_device |= any(isinstance(x, torch.Tensor) and x.device.type == NAME for x in tree_leaves(output))
         view = any(value.alias_info and not value.alias_info.is_write for value in function._schema.returns)
@@ -277,8 +276,7 @@ def count(recorder):
 
 def main(argv=None):
     """Count, print and record; returns the exit code."""
-    parser = new_parser(__doc__, precision="bf16")
-    parser.add_argument("--json", metavar="FILE", help="file for the figures (default: only print them)")
+    parser = new_parser(__doc__, "json", precision="bf16")
     parser.add_argument(
         "--architecture", choices=sorted(ARCHITECTURES), help="count only this architecture (default: all)"
     )

@@ -171,9 +171,7 @@ class Scores:
         """Score the model. The time for scoring does not count."""
         synchronize(self.device)
         now = time.perf_counter()
-        attention = self.model.config._attn_implementation  # scoring must leave it as Trainer needs it
         accuracy = self.task.accuracy(self.model, self.device, self.long_texts)
-        self.model.config._attn_implementation = attention
         self.epochs.append({"seconds": now - self.begin - self.scoring, "accuracy": accuracy})
         self.scoring += time.perf_counter() - now
 
@@ -216,10 +214,8 @@ def train_fair(arguments, device, seed):
     """Train with the fair Trainer (see rivals.py); returns [{"seconds", "accuracy"}], one per epoch."""
     options = fair_options(device, compiled=False, shape=SHAPE_NAMES[arguments.shape])
     options |= {"num_train_epochs": arguments.rival_epochs, "learning_rate": arguments.rival_rate}
-    options |= {
-        "warmup_steps": 0.1,
-        "weight_decay": 0.01,
-    }  # Devlin et al. 2019, as in our loop; 0.1 is a share of the steps
+    # Devlin et al. 2019, as in our loop; 0.1 is a share of the steps
+    options |= {"warmup_steps": 0.1, "weight_decay": 0.01}
     return _train_rival(arguments, device, seed, 0.0, options)
 
 

@@ -107,8 +107,7 @@ def main(argv=None):
 
 def parse_arguments(argv):
     """Read the command line."""
-    parser = new_parser(__doc__, *WORKLOAD, "batch_size", "repeats", "precision")
-    parser.add_argument("--json", metavar="FILE", help="file for the figures (default: only print them)")
+    parser = new_parser(__doc__, *WORKLOAD, "batch_size", "repeats", "precision", "json")
     parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="pooling of our model")
     parser.add_argument("--columns", metavar="NAME,...", help="columns to run, in this order (default: all that apply)")
     parser.add_argument(

@@ -10,7 +10,6 @@ warm-up.
 import statistics
 import sys
 import time
-from contextlib import ExitStack
 from unittest import mock
 
 import numpy as np
@@ -77,13 +76,19 @@ def cast_once(step, *given, plain=Step._accumulate, backward=torch.Tensor.backwa
         return plain(step, *given, **named)
 
 
-VARIANTS = {
-    PLAIN: [],
-    "casts once a step": [(Step, "_accumulate", cast_once)],
-    "softmax in place": [(attention, "_scaled_dot_product", in_place)],
-    "fused attention": [(attention, "_scaled_dot_product", fused)],
-    "contiguous heads": [(attention, "_scaled_dot_product", contiguous)],
-} | {f"microbatches of {budget:,}": budget for budget in (1024, 4096, 8192)}
+def other_budget(tokens):
+    """The variant with microbatches of `tokens` tokens."""
+    return lambda step: (step, "budget", tokens)
+
+
+VARIANTS = {  # name -> function of the Step: what to replace (owner, attribute, value) while it is computed
+    PLAIN: lambda step: (step, "budget", step.budget),
+    "casts once a step": lambda step: (Step, "_accumulate", cast_once),
+    "softmax in place": lambda step: (attention, "_scaled_dot_product", in_place),
+    "fused attention": lambda step: (attention, "_scaled_dot_product", fused),
+    "contiguous heads": lambda step: (attention, "_scaled_dot_product", contiguous),
+    **{f"microbatches of {tokens:,}": other_budget(tokens) for tokens in (1024, 4096, 8192)},
+}
 
 
 @exit_codes
@@ -94,15 +99,13 @@ def main(argv=None):
     work = Workload(arguments.model, None, arguments.data, arguments.max_length, arguments.batch_size)
     device = open_device("cpu", "auto", distributed=False)
     step = Step(work.model(), work.encoded, work.labels, plain_recipe(arguments.batch_size), 0, device)
-    budget, rows = step.budget, np.arange(arguments.batch_size)
+    rows = np.arange(arguments.batch_size)
     step.begin_epoch(0)
+    step(0, rows, 1e-6)  # the optimizer creates its state
     seconds, gradients = {name: [] for name in VARIANTS}, {}
     for number in range(arguments.repeats + 1):
         for name, change in VARIANTS.items():
-            with ExitStack() as stack:
-                step.budget = budget if isinstance(change, list) else change
-                for owner, attribute, function in change if isinstance(change, list) else []:
-                    stack.enter_context(mock.patch.object(owner, attribute, function))
+            with mock.patch.object(*change(step)):
                 if not number:  # the warm-up also gives the gradient
                     gradients[name] = gradient(step, rows)
                     continue
@@ -110,7 +113,7 @@ def main(argv=None):
                 step(number, rows, 1e-6)
                 seconds[name].append(time.perf_counter() - begin)
     tokens = int(work.encoded.lengths.sum())
-    print(f"{device.name}, {device.precision}, {tokens} tokens per step, microbatches of {budget:,}")
+    print(f"{device.name}, {device.precision}, {tokens} tokens per step, microbatches of {step.budget:,}")
     for name, taken in seconds.items():
         ratios = [plain / own for plain, own in zip(seconds[PLAIN], taken, strict=True)]
         off = float((gradients[name] - gradients[PLAIN]).norm() / gradients[PLAIN].norm())

@@ -142,9 +142,8 @@ def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     loss, mean, shares = evaluate(weights, exponent)
     for _ in range(STEPS):
         error = (shares - given) / rows
-        slope = (
-            flat @ (exponent * error / mean).astype(flat.dtype).ravel()
-        )  # [members], derivative of the loss by each weight
+        # [members], derivative of the loss by each weight
+        slope = flat @ (exponent * error / mean).astype(flat.dtype).ravel()
         moved = weights * np.exp(-step * (slope - slope.min()))
         exponent_slope = (error * np.log(mean)).sum() * exponent  # derivative by the exponent's logarithm
         try_weights = moved / moved.sum()

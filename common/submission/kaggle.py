@@ -20,11 +20,9 @@ TOKEN_HINT = (
     "get a token at https://www.kaggle.com/settings (API) and save it as ~/.kaggle/kaggle.json (chmod 600), "
     "or set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY"
 )
-
-SCORED_WITHIN = 60  # seconds; Kaggle scores a small submission in less
-ASK_EVERY = 5  # seconds
-
 TOKEN_SIGNS = ("401", "unauthorized", "authenticate", "kaggle.json", "credential", "missing user")
+SCORED_WITHIN = 60  # seconds to wait for the public score
+ASK_EVERY = 5  # seconds
 
 
 def refuse_foreign_ids(dataset: Dataset | None, ids: np.ndarray, competition: str) -> None:
@@ -47,14 +45,14 @@ def refuse_foreign_ids(dataset: Dataset | None, ids: np.ndarray, competition: st
 def submit(file: Path, message: str, competition: str = COMPETITION) -> tuple[str, str | None]:
     """Upload a submission; returns the client's output and the public score. Raises UserError with a hint.
 
-    The score is None if Kaggle does not tell it within SCORED_WITHIN.
+    The score is None if Kaggle does not report it within SCORED_WITHIN.
     """
     earlier = _newest_upload(file.name, message, competition)
     said = _call(["submit", "-c", competition, "-f", str(file), "-m", message], competition)
     end = time.monotonic() + SCORED_WITHIN
     while True:
         newest = _newest_upload(file.name, message, competition)
-        if newest and (not earlier or newest["date"] != earlier["date"]) and newest["publicScore"]:
+        if newest and newest["publicScore"] and newest.get("date") != (earlier or {}).get("date"):
             return said, newest["publicScore"]
         if newest is None or time.monotonic() > end:
             return said, None
@@ -62,16 +60,21 @@ def submit(file: Path, message: str, competition: str = COMPETITION) -> tuple[st
 
 
 def _newest_upload(name, message, competition):
-    """Its row in the client's list of submissions, {} if there is none, None if the client gives no list."""
+    """The client's row for the newest submission of this file with this message.
+
+    {} if there is none, None if the client does not list the submissions.
+    """
     try:
         lines = _call(["submissions", "-c", competition, "--csv"], competition).splitlines()
     except UserError:
         return None
-    start = next((number for number, line in enumerate(lines) if "publicScore" in line), None)
-    if start is None:
-        return None if not any("No submissions found" in line for line in lines) else {}
-    rows = csv.DictReader(lines[start:])  # the newest first
-    return next((row for row in rows if (row["fileName"], row["description"]) == (name, message)), {})
+    if "No submissions found" in lines:
+        return {}
+    header = next((number for number, line in enumerate(lines) if "publicScore" in line), None)
+    if header is None:
+        return None
+    rows = csv.DictReader(lines[header:])  # the newest first
+    return next((row for row in rows if (row.get("fileName"), row.get("description")) == (name, message)), {})
 
 
 def download(folder: str | Path, competition: str = COMPETITION) -> Path:

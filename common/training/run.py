@@ -35,10 +35,8 @@ from common.training.teacher import Lesson, mix_labels
 from common.training.tokens import Encoded, encode
 from common.training.tracking import Tracker
 
-STUCK_SHARE, STUCK_EXCESS = (
-    0.95,
-    0.25,
-)  # validation rows predicted as one class; above its true share
+STUCK_SHARE = 0.95  # of the validation rows, predicted as one class
+STUCK_EXCESS = 0.25  # of this share over the class's true share
 
 
 def fine_tune(

@@ -122,9 +122,8 @@ def split_by_length(rows: np.ndarray, lengths: np.ndarray, budget: int, padded: 
     `lengths` are those of all texts. A `padded` microbatch costs its number of texts times its longest text. The split
     does not change the batch's gradient: the microbatches' gradients are summed before the step.
     """
-    ordered = sorted(
-        rows, key=lambda row: (-lengths[row], row)
-    )  # longest first, so that memory runs out early or not at all
+    # longest first, so that memory runs out early or not at all
+    ordered = sorted(rows, key=lambda row: (-lengths[row], row))
     microbatches: list[np.ndarray] = []
     current: list[int] = []
     tokens = 0

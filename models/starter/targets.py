@@ -78,9 +78,8 @@ def plan_rows(tokenizer, lines, join_rate, max_tokens, seed):
             if not joining or len(joined) >= max_tokens - 2:
                 rows.append([0, *joined[: max_tokens - 2], 2])  # 0 = <s>, 2 = </s>
                 joined, joining = [], False
-    rows = [
-        rows[i] for i in rng.permutation(len(rows))
-    ]  # without this, a joined row comes where its last paragraph was
+    # without this, a joined row comes where its last paragraph was
+    rows = [rows[i] for i in rng.permutation(len(rows))]
     offsets = np.cumsum([0] + [len(row) for row in rows])
     return np.concatenate([np.array(row, np.uint16) for row in rows]), offsets
 

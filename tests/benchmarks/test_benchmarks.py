@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import common.training.compute.forward
-from benchmarks.quality import techniques
-from benchmarks.speed import ladder, memory, rivals, scaling, time_to_accuracy, variants
+from benchmarks.quality import blend, techniques
+from benchmarks.speed import ladder, memory, operators, rivals, scaling, time_to_accuracy, variants
 from benchmarks.speed import train as train_speed
 from benchmarks.speed.predict import in_class_order
 from benchmarks.workload import (
@@ -323,7 +324,7 @@ def test_a_layer_drawn_anew_is_new_and_the_others_are_not():
 
 
 def test_variants_of_a_step_compute_its_gradient(capsys):
-    """But for bf16's rounding; only with microbatches of other sizes, dropout draws other masks."""
+    """Up to rounding in bf16. Microbatches of other sizes are left out: their dropout masks differ."""
     arguments = ["--model", "tiny", "--max-length", "16", "--batch-size", "4", "--repeats", "1"]
     assert variants.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
@@ -331,3 +332,33 @@ def test_variants_of_a_step_compute_its_gradient(capsys):
     for name in ("casts once a step", "softmax in place", "fused attention", "contiguous heads"):
         assert off[name] < 0.02, lines
     assert off[variants.PLAIN] == 0
+
+
+def test_shares_of_time_by_hand():
+    seconds = {"aten::mm": 4.0, "aten::addmm": 2.0, "aten::gelu": 3.9, "aten::view": 0.1 * 0.99}
+    shares = dict(operators.shares_of_time(seconds))
+    assert shares["products"] == pytest.approx(6 / sum(seconds.values()))
+    assert list(shares) == ["products", "aten::mm", "aten::gelu", "aten::addmm"]  # view takes less than 1 %
+
+
+def test_a_blend_is_compared_with_the_mean_of_the_single_models():
+    """Four rows of class a: the seeds predict 1 and 3 of them correctly, the blend all."""
+    wrong, right = [0.0, 1.0], [1.0, 0.0]
+    singles = [np.array([right, wrong, wrong, wrong]), np.array([right, right, right, wrong])]
+    result = blend.compare(np.array(["a"] * 4, dtype=object), singles, {"both": np.array([right] * 4)}, ["a", "b"])
+    assert result["one"]["accuracy"] == pytest.approx({"mean": 0.5, "deviation": np.std([0.25, 0.75], ddof=1)})
+    assert result["systems"]["both"]["accuracy"]["value"] == 1
+    assert result["systems"]["both"]["accuracy"]["difference"] == pytest.approx(0.5)
+    low, high = result["systems"]["both"]["accuracy"]["interval"]
+    assert 0 <= low < 0.5 < high <= 1
+
+
+@pytest.mark.slow  # six trainings
+def test_a_blend_from_start_to_end(small_data, in_tmp, capsys):
+    arguments = ["--model", "tiny", "--data", str(small_data), "--folds", "3", "--seeds", "2", "--json", "blend.json"]
+    options = ["--max-length", "16", "--max-steps", "2", "--device", "cpu"]
+    assert blend.main([*arguments, *options]) == 0
+    table = capsys.readouterr().out
+    assert "15 rows set aside, 30 to learn from" in table and "| seeds, student, tfidf |" in table
+    record = json.loads(Path("blend.json").read_text(encoding="utf-8"))
+    assert list(record["systems"]) == ["seeds", "tfidf", "teacher", "student", *map(", ".join, blend.BLENDS)]

@@ -25,9 +25,8 @@ def build_tiny_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> 
     """
     texts = list(texts)
     characters = [character for character in sorted(set("".join(texts))) if not character.isspace()]
-    pieces = characters + [
-        "##" + character for character in characters
-    ]  # so that any word of known characters can be spelled
+    # so that any word of known characters can be spelled
+    pieces = characters + ["##" + character for character in characters]
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
