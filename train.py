@@ -97,9 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             weights = inputs.recipe.class_weights
             baseline = compute_baseline(inputs.dataset, inputs.train_labels, train_rows, frame, weights)
         if teachers:
-            lesson = prepare_lesson(
-                teachers, inputs.dataset, arguments.text_column, lambda run, texts: predict_texts(run, texts, device)
-            )
+            lesson = prepare_lesson(teachers, inputs.dataset, lambda run, texts: predict_texts(run, texts, device))
         results = fine_tune(
             folder,
             inputs,

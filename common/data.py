@@ -20,6 +20,7 @@ from common.reading.checks import (
 )
 from common.reading.columns import fold, show_names, split_names
 from common.reading.encoding import check_encoding
+from common.reading.identity import identify_rows
 from common.reading.parts import find_parts
 from common.reading.sample import Sample, adopt_sample_ids, check_sample_ids, read_sample
 from common.reading.sources import HUB_ID, Source, file_source, folder_source, hub_source
@@ -48,11 +49,16 @@ class Dataset:
     location: str = ""  # value of --data that finds it from any working directory
     places: dict[str, str] = field(default_factory=dict)  # split -> its file, for messages
     sample: Sample | None = None
+    options: dict[str, str | None] = field(default_factory=dict)  # of load_dataset, those that choose ids and texts
 
     @property
     def files(self) -> dict[str, str]:
         """The file names of the frames, without their folder."""
         return {split: Path(place).name for split, place in self.places.items()}
+
+    def identity(self, split: str) -> str | None:
+        """A digest of the split's ids and texts, None without the split."""
+        return identify_rows(split, self.fingerprint, self.options)
 
     @property
     def frames(self) -> dict[str, pd.DataFrame]:
@@ -142,6 +148,7 @@ def load_dataset(
         source.location,
         source.places,
         sample,
+        {"text_column": text, "id_column": row_id, "columns": columns, "encoding": encoding},
     )
 
 

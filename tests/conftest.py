@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads
 
 import csv
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -24,6 +25,7 @@ CLASSES = ("Kultur", "Sport", "Wirtschaft")
 
 def write_csv(path, header, rows):
     """Write a CSV file as a user would have it."""
+    Path(path).parent.mkdir(exist_ok=True)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)

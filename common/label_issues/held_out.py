@@ -14,6 +14,7 @@ from common.cli import UserError
 from common.data import Dataset
 from common.files import read_json
 from common.predictions import OOF, TEST, VALID, Predictions, align, read_predictions
+from common.reading.identity import hashes_by_split
 from common.runs import complete_runs
 
 UNSEEN = (OOF, VALID, TEST)  # a run's predictions for rows outside its training
@@ -64,6 +65,8 @@ def read_held_out(paths: list[Path], dataset: Dataset) -> HeldOut:
     """
     files = [_read_file(path, dataset) for path in paths]
     split, rows = _find_rows(paths[0], files[0], dataset)
+    for path in paths:
+        _refuse_changed_rows(path, split, dataset)
     members = []
     for path, file in zip(paths, files, strict=True):
         predictions = align(file, rows["id"], dataset.classes, source=str(path))
@@ -98,6 +101,20 @@ def _refuse_in_sample(path, ids, dataset):
     first = next((row_id for row_id in ids if row_id in seen), None)
     if first is not None:
         raise UserError(f"{path}: run {folder} was trained on id {first!r}, and {reason}")
+
+
+def _refuse_changed_rows(path, split, dataset):
+    """Row numbers belong to other texts when rows were moved; ids of a file's own go with their texts."""
+    folder, ids = run_of(path), dataset.frames[split]["id"]
+    data = read_json(folder / "config.json").get("data") if folder else None
+    if not isinstance(data, dict) or list(ids) != [str(number) for number in range(1, len(ids) + 1)]:
+        return
+    before = hashes_by_split(data.get("fingerprint") or {}).get(split)
+    if before not in (None, hashes_by_split(dataset.fingerprint)[split]):
+        raise UserError(
+            f"{dataset.places[split]} has changed since run {folder} was trained, and its rows have no ids to find "
+            "them by; restore the file, or train again (a column id would keep them apart)"
+        )
 
 
 def _find_rows(path, predictions, dataset):

@@ -52,6 +52,11 @@ def _part(folder, names, split):
     return exact or (folder / other[0] if other else None)
 
 
+def find_split(name: str) -> str | None:
+    """The split that a file's name, or a split's name on the hub, stands for, or None."""
+    return next((split for split, names in SPLIT_NAMES.items() if _plain(name) in names), None)
+
+
 def _plain(name):
     """`Train_data.csv` -> train."""
     return re.sub(r"(data|set)$", "", re.sub(r"[ _.-]", "", Path(name).stem.lower()))

@@ -21,6 +21,7 @@ from common.predictions import (
     read_predictions,
 )
 from common.reading.columns import find_column
+from common.reading.identity import identify_recorded_rows
 from common.reading.tables import read_table
 from common.runs import check_run
 from common.submission.files import read_submission
@@ -48,11 +49,12 @@ def find_run_folder(argument: str) -> Path | None:
 def find_test_predictions(run: Path, dataset: Dataset | None) -> Path:
     """The run's prediction file for the test rows of `dataset`: the run's own rows, or those of another --data.
 
-    The hash of the test file tells the two apart. The prediction file need not exist yet.
+    The hash of the test file and the options that read it tell the two apart. The prediction file need not exist yet.
     """
     own = read_json(run / "config.json").get("data") or {}
-    mine, asked = (_test_hash(each) for each in (own.get("fingerprint"), dataset and dataset.fingerprint))
-    return run / TEST if None in (mine, asked) or mine == asked else run / "predictions" / f"test-{asked[:12]}.csv"
+    asked = dataset.identity("test") if dataset and own.get("fingerprint") else None
+    own_rows = asked is None or asked == identify_recorded_rows("test", own)
+    return run / TEST if own_rows else run / "predictions" / f"test-{asked[:12]}.csv"
 
 
 def parts_of(argument: str) -> list[str]:
@@ -203,11 +205,6 @@ def read_weighting_rows(members: Sequence[Contribution], classes: list[str]) -> 
     if unknown:
         raise UserError(f"{files[0]}: label {unknown[0]!r} is not a class")
     return Path(name).name, np.stack([each.probabilities for each in held_out]), class_numbers(labels, classes)
-
-
-def _test_hash(fingerprint):
-    """The SHA-256 of the test rows in a dataset's fingerprint, or None."""
-    return next((digest for name, digest in (fingerprint or {}).items() if name.partition(".")[0] == "test"), None)
 
 
 def _texts(dataset):

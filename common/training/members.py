@@ -81,7 +81,6 @@ def train_members(
                 lessons[member.fold] = prepare_lesson(
                     teachers[member.name],
                     each.dataset,
-                    arguments.text_column,
                     lambda run, texts: predict_texts(run, texts, alone),
                 )
             results = fine_tune(

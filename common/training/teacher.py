@@ -17,6 +17,7 @@ from common.data import Dataset
 from common.files import read_json
 from common.files import sha256 as file_sha256
 from common.predictions import TEST, VALID, Predictions, align, mean_probabilities, read_predictions
+from common.reading.identity import hashes_by_split, identify_recorded_rows
 from common.reading.tables import read_table
 from common.runs import check_run
 
@@ -30,7 +31,7 @@ class Teacher:
     folder: Path
     held_out: Predictions | None  # of rows of train.csv that it never saw
     saw_valid: bool  # its epoch was chosen on validation rows
-    same_test: bool  # its predictions/test.csv are of this dataset's test.csv
+    same_test: bool  # its predictions/test.csv are of this dataset's test rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +54,18 @@ def _read_teacher(folder: Path, dataset: Dataset) -> Teacher:
     """One model of the teaching run. Raises UserError if it was trained on another train.csv."""
     config = read_json(folder / "config.json")
     data, recipe = config.get("data", {}), config.get("recipe", {})
-    fingerprint = data.get("fingerprint", {})
     columns = [data.get(name) for name in ("text_column", "label_column", "id_column")]
-    if fingerprint.get("train.csv") != dataset.fingerprint["train.csv"] or config.get("classes") != dataset.classes:
+    if identify_recorded_rows("train", data) != dataset.identity("train") or config.get("classes") != dataset.classes:
         raise UserError(
-            f"--teacher: {folder} was trained on another train.csv than {dataset.folder / 'train.csv'} "
-            f"(or on other columns of it: {', '.join(map(str, columns))}); train the teacher on this one"
+            f"--teacher: {folder} was trained on other rows than {dataset.places['train']} "
+            f"(or on other columns of it: {', '.join(map(str, columns))}); train the teacher on this file"
         )
     saw_valid = recipe.get("keep") == "best"
-    validates_on_train = config.get("fold") is not None or "valid.csv" not in fingerprint
+    validates_on_train = config.get("fold") is not None or "valid" not in hashes_by_split(data["fingerprint"])
     held_out = None
     if validates_on_train and not saw_valid and (folder / VALID).exists():
         held_out = read_predictions(folder / VALID)
-    same_test = fingerprint.get("test.csv") == dataset.fingerprint.get("test.csv") and (folder / TEST).exists()
+    same_test = identify_recorded_rows("test", data) == dataset.identity("test") and (folder / TEST).exists()
     return Teacher(folder, held_out, saw_valid, same_test)
 
 
@@ -106,7 +106,6 @@ def identify_teacher(run: str, teachers: Sequence[Teacher], dataset: Dataset) ->
 def prepare_lesson(
     teachers: Sequence[Teacher],
     dataset: Dataset,
-    text_column: str,
     predict_texts: Callable[[Path, list[str]], np.ndarray],
 ) -> Lesson:
     """Average the teachers' probabilities. `predict_texts(run folder, texts)` computes those that are in no file.
@@ -126,7 +125,8 @@ def prepare_lesson(
 
     path = dataset.folder / UNLABELLED
     if path.exists():
-        texts = read_table(path, [text_column])[text_column].tolist()
+        column = dataset.options["text_column"]
+        texts = read_table(path, texts=column, encoding=dataset.options["encoding"])[column].tolist()
         opinions = [predict_texts(teacher.folder, texts) for teacher in teachers]
     elif dataset.test is not None:
         texts = dataset.test["text"].tolist()
@@ -137,7 +137,7 @@ def prepare_lesson(
             for teacher in teachers
         ]
     else:
-        texts, opinions = [], [np.empty((0, len(dataset.classes)))]
+        return Lesson(soft, [], np.empty((0, len(dataset.classes)), dtype=np.float32))
     return Lesson(soft, texts, mean_probabilities(opinions))
 
 
