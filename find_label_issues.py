@@ -9,6 +9,8 @@ and two pictures. Open the page to keep, relabel or exclude each row, then downl
 --corrections.
 """
 
+import hashlib
+import json
 import shlex
 import sys
 from argparse import Namespace
@@ -22,7 +24,14 @@ from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_o
 from common.data import DATASETS, Dataset, load_dataset, load_run_dataset
 from common.files import read_json, write_json
 from common.label_issues.exports import KINDS, write_export
-from common.label_issues.held_out import HeldOut, find_out_of_fold_run, out_of_fold_files, read_held_out, run_of
+from common.label_issues.held_out import (
+    HeldOut,
+    find_out_of_fold_run,
+    is_trained_on,
+    out_of_fold_files,
+    read_held_out,
+    run_of,
+)
 from common.label_issues.labels import (
     ENSEMBLE_WEIGHTS,
     FILTER,
@@ -133,7 +142,7 @@ def find_predictions(options: Namespace, dataset: Dataset | None) -> tuple[list[
     if options.run:
         run = check_run(options.run)
     else:
-        run = find_out_of_fold_run(dataset, options.model) or make_out_of_fold_run(options)
+        run = find_out_of_fold_run(dataset, options.model) or make_out_of_fold_run(options, dataset)
     if not (run / OOF).exists():
         raise UserError(
             f"run {run} has no {OOF}; predictions for training rows cannot show wrong labels. "
@@ -143,13 +152,16 @@ def find_predictions(options: Namespace, dataset: Dataset | None) -> tuple[list[
     return out_of_fold_files(run), run, Path(options.output or run / "label_issues")
 
 
-def make_out_of_fold_run(options: Namespace) -> Path:
+def make_out_of_fold_run(options: Namespace, dataset: Dataset | None) -> Path:
     """Cross-validate: each row gets a prediction from a model that was not trained on it. Returns the run's folder."""
     import train_ensemble
 
     data, model = options.data or "gnad10", options.model or "gbert-base"
-    name = f"{Path(data).stem.replace(':', '-')}-{Path(model).name}-{FOLDS}folds"
     find_source(model)  # a mistyped name ends here
+    name = f"{dataset.name if dataset else data}-{Path(model).name}-{FOLDS}folds"
+    taken = RUNS_FOLDER / name / "config.json"
+    if dataset and taken.exists() and not is_trained_on(read_json(taken), dataset):  # another file of this name
+        name += "-" + hashlib.sha256(json.dumps([dataset.identity("train"), dataset.classes]).encode()).hexdigest()[:8]
     print(f"no run of {model} on {data} has out-of-fold predictions; starting a {FOLDS}-fold cross-validation")
     print(f"run {RUNS_FOLDER / name}")
     given = [(f"--{name.replace('_', '-')}", value) for name, value in data_options(options).items()]

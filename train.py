@@ -18,7 +18,7 @@ from common.files import read_json
 from common.runs import open_run, run_folder
 from common.training.encoders.registry import TFIDF
 from common.training.encoders.sources import find_source
-from common.training.options import add_training_options, changed_options
+from common.training.options import add_training_options, changed_options, input_paths
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
     # Data: the rows to train on, and to validate on (valid.csv or a part of train.csv)
     inputs = prepare_inputs(arguments, print_line)
-    train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
+    train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe, inputs.train_labels)
     if kept := describe_kept_labels(inputs.dataset, inputs.train_labels, valid_rows):
         print_line(kept)
     held_out = validation_part(inputs, valid_rows)
@@ -84,12 +84,13 @@ def main(argv: list[str] | None = None) -> int:
     # Run folder: new, to be continued, or complete
     folder = run_folder(arguments.run or f"{inputs.dataset.name}-{inputs.name}-seed{arguments.seed}")
     config = {"script": "train.py", "seed": arguments.seed, **inputs.config}
-    if enter_run(device, folder, config, arguments.overwrite):
+    if enter_run(device, folder, config, arguments.overwrite, reads=input_paths(arguments)):
         print_line(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:
         print_line(f"training {arguments.model} on {len(train_rows):,} rows ({device.words})")
-        print_line(f"run {folder}; if interrupted, the same command continues it")
+        again = "the same command" + (", without --overwrite," if arguments.overwrite else "")
+        print_line(f"run {folder}; if interrupted, {again} continues it")
 
         # A baseline to compare with, soft labels of the teachers, then the training
         baseline = lesson = None
@@ -129,11 +130,12 @@ def train_tfidf(arguments: Namespace) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0
     inputs = prepare_tfidf(arguments, print)
-    train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe)
+    train_rows, valid_rows = choose_rows(inputs.dataset, inputs.recipe, inputs.train_labels)
     if kept := describe_kept_labels(inputs.dataset, inputs.train_labels, valid_rows):
         print(kept)
     folder = run_folder(arguments.run or f"{inputs.dataset.name}-{TFIDF}-seed{arguments.seed}")
-    if open_run(folder, {"script": "train.py", "seed": arguments.seed, **inputs.config}, arguments.overwrite):
+    config = {"script": "train.py", "seed": arguments.seed, **inputs.config}
+    if open_run(folder, config, arguments.overwrite, reads=input_paths(arguments)):
         print(f"run {folder} is complete; --overwrite trains it again")
         results = read_json(folder / "results.json")
     else:

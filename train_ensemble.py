@@ -15,7 +15,7 @@ from common.cli import EXIT_USER_ERROR, Parser, UserError, add_data_options, exi
 from common.files import read_json
 from common.runs import run_folder
 from common.training.encoders.sources import find_source
-from common.training.options import add_training_options, changed_options
+from common.training.options import add_training_options, changed_options, input_paths
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -132,12 +132,15 @@ def main(argv: list[str] | None = None) -> int:
     dataset = first.dataset
     if not arguments.folds and (kept := describe_kept_labels(dataset, first.train_labels, members[0].valid_rows)):
         print_line(kept)
+    if arguments.folds and dataset.valid is not None:
+        print_line(f"{dataset.files['valid']} is not used: each fold validates on its rows of {dataset.files['train']}")
     teachers = {member.name: member.teachers(inputs[member.model]) for member in members}
 
     # Run folder: new, to be continued, or complete
     folder = run_folder(arguments.run or ensemble_name(inputs, arguments.folds))
     config = ensemble_config(inputs, arguments.seeds, arguments.folds)
-    if enter_run(device, folder, config, arguments.overwrite, shared=bool(arguments.members)):
+    shared = bool(arguments.members)
+    if enter_run(device, folder, config, arguments.overwrite, shared, input_paths(arguments)):
         close_device(device)
         print_line(f"run {folder} is complete; --overwrite trains it again")
         for line in ensemble_lines(folder, read_json(folder / "results.json")):

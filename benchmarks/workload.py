@@ -25,7 +25,7 @@ from transformers import (
 from common.classes import class_numbers
 from common.cli import UserError
 from common.data import load_dataset
-from common.runs import environment
+from common.saved.environment import environment
 from common.training.encoders.configs import describe_source
 from common.training.encoders.models import load_model
 from common.training.encoders.pooling import add_mean_pooling

@@ -4,12 +4,10 @@ import atexit
 import contextlib
 import json
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import warnings
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from common.files import WINDOWS, read_json, write_json, write_text
 
 RUNS_FOLDER = Path("runs")
 PLACES = {"folder", "location"}  # keys that may differ between two starts of the same run
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "scikit-learn", "cleanlab", "numpy", "pandas")
 LOCK = ".lock"  # a process holds it while it writes the run, and deletes it at its end
 _held: dict[tuple[int, int], FileLock] = {}  # (device, inode) of a run folder -> the lock of this process
 
@@ -48,13 +45,20 @@ def is_complete(folder: str | Path) -> bool:
     return (Path(folder) / "results.json").exists()
 
 
-def open_run(folder: str | Path, config: dict[str, Any], overwrite: bool = False, shared: bool = False) -> bool:
+def open_run(
+    folder: str | Path,
+    config: dict[str, Any],
+    overwrite: bool = False,
+    shared: bool = False,
+    reads: Iterable[str | Path] = (),
+) -> bool:
     """Make the run folder, or open it again with the same configuration. Returns whether the run is complete.
 
     `config` is a JSON object. It must equal the folder's config.json, except for the paths of data and model, whose
     fingerprints must match instead. Raises UserError if the folder has a run with another configuration, or files that
-    are not a run's. `overwrite` discards the earlier run instead. This process then holds the folder until it ends,
-    and other processes get a UserError. `shared` folders are not held: several jobs train an ensemble's members.
+    are not a run's. `overwrite` discards the earlier run instead, unless one of the files that the script `reads` is in
+    it. This process then holds the folder until it ends, and other processes get a UserError. `shared` folders are not
+    held: several jobs train an ensemble's members.
     """
     folder = Path(folder)
     config_file = folder / "config.json"
@@ -69,6 +73,9 @@ def open_run(folder: str | Path, config: dict[str, Any], overwrite: bool = False
     config = json.loads(json.dumps(config))  # as it reads back
     earlier = read_json(config_file) if config_file.exists() else None
     if overwrite and earlier is not None:
+        for path in reads:
+            if Path(path).resolve().is_relative_to(folder.resolve()):
+                raise UserError(f"--overwrite would delete {path}, which is read; copy it elsewhere, or change --run")
         discard_run(folder)
         earlier = None
     if earlier is None:
@@ -174,34 +181,6 @@ def cut_metrics(folder: str | Path, step: int) -> None:
     """Drop the records of steps after `step`: the run resumes there and writes them again."""
     kept = [record for record in read_metrics(folder) if record["step"] <= step]
     write_text(Path(folder) / "metrics.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
-
-
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit, as a JSON object: what it takes to reproduce the numbers."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    repository = Path(__file__).resolve().parent.parent
-    git = (
-        subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=repository,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        if shutil.which("git")
-        else None
-    )
-    return {
-        "versions": versions,
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "commit": git.stdout.strip() or None if git and git.returncode == 0 else None,
-    }
 
 
 def _is_foreign(folder):

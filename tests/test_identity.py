@@ -85,6 +85,21 @@ def test_a_teacher_of_a_single_file_without_unlabelled_texts(rows, in_tmp):
     assert lesson.texts == [] and lesson.shares.shape == (0, 3)
 
 
+def test_each_file_gets_its_own_cross_validation(rows, in_tmp, capsys):
+    """Files of one name in two folders, an edited one, another text column; the same one again trains nothing."""
+    for folder in ("a", "b"):
+        write_csv(Path(folder, "train.csv"), ["text", "other", "label"], rows[:30] if folder == "a" else rows)
+    search = ["--model", "tfidf", "--data"]
+    lacking = "no run of tfidf"
+    for number, (path, *options) in enumerate((["a/train.csv"], ["b/train.csv"], ["b", "--text-column", "other"])):
+        for again in (False, True):
+            assert find_label_issues.main([*search, path, *options]) == 0
+            assert (lacking in capsys.readouterr().out) is not again
+        assert len(list(Path("runs").glob("*-tfidf-5folds*"))) == number + 1
+    write_csv(Path("b/test.csv"), ["text", "other"], [["Tor", "Netz"]])  # out-of-fold rows stay the same
+    assert find_label_issues.main([*search, "b"]) == 0 and lacking not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("ids", [False, True])
 def test_label_issues_of_moved_rows(ids, rows, in_tmp, capsys):
     """Row numbers would name other texts; ids of the file's own do not."""

@@ -15,7 +15,6 @@ from common.runs import (
     check_run,
     complete_runs,
     cut_metrics,
-    environment,
     find_run,
     is_complete,
     open_run,
@@ -23,6 +22,7 @@ from common.runs import (
     run_folder,
     run_name,
 )
+from common.saved.environment import environment
 from common.training.plots import draw_learning_curves
 
 CONFIG = {
@@ -179,6 +179,16 @@ def test_overwrite_discards_the_earlier_run():
     assert json.loads(Path("runs/demo/config.json").read_text())["seed"] == 1
     assert Path("shared/keep.txt").exists()  # a link goes, not what it leads to
     assert open_run("runs/other", CONFIG, overwrite=True) is False  # nothing there to discard
+
+
+def test_overwrite_does_not_delete_what_the_command_reads():
+    make_run("runs/demo", files=["label_issues/corrections.csv"])
+    Path("link").symlink_to(Path("runs/demo/label_issues").absolute())
+    for path in ("runs/demo", "runs/demo/label_issues/corrections.csv", "link/corrections.csv"):
+        with pytest.raises(UserError, match=f"--overwrite would delete {path}, which is read"):
+            open_run("runs/demo", changed(seed=1), overwrite=True, reads=["runs/other.csv", path])
+    assert is_complete("runs/demo") and Path("runs/demo/label_issues/corrections.csv").exists()
+    assert open_run("runs/demo", CONFIG, reads=["runs/demo/label_issues/corrections.csv"]) is True
 
 
 def test_a_discarding_that_is_cut_short_leaves_an_incomplete_run(monkeypatch):

@@ -35,7 +35,7 @@ from common.cli import UserError, exit_codes, number
 from common.data import load_dataset
 from common.metrics import cross_entropy
 from common.plots import COLOURS, new_figure, save_figure, styled
-from common.runs import environment
+from common.saved.environment import environment
 from common.splitting.splits import assign_folds
 from common.training.compute.devices import open_device
 from common.training.encoders.models import load_model

@@ -6,6 +6,7 @@ They are refused if the run folder reveals them.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from common.cli import UserError
 from common.data import Dataset
 from common.files import read_json
 from common.predictions import OOF, TEST, VALID, Predictions, align, read_predictions
-from common.reading.identity import hashes_by_split
+from common.reading.identity import hashes_by_split, identify_recorded_rows
 from common.runs import complete_runs
 
 UNSEEN = (OOF, VALID, TEST)  # a run's predictions for rows outside its training
@@ -34,12 +35,18 @@ def find_out_of_fold_run(dataset: Dataset | None, model: str | None) -> Path | N
     """The newest complete run with out-of-fold predictions, for this dataset and encoder if given."""
     for run in complete_runs():
         config = read_json(run / "config.json")
-        data, models = config.get("data"), config.get("models")
-        of_dataset = dataset is None or (isinstance(data, dict) and data.get("fingerprint") == dataset.fingerprint)
+        models = config.get("models")
         of_model = model is None or (isinstance(models, dict) and model in models)
-        if (run / OOF).exists() and of_dataset and of_model:
+        if (run / OOF).exists() and of_model and (dataset is None or is_trained_on(config, dataset)):
             return run
     return None
+
+
+def is_trained_on(config: dict[str, Any], dataset: Dataset) -> bool:
+    """Whether the run with this config.json was trained on the training rows of `dataset`."""
+    data = config.get("data")
+    same_rows = isinstance(data, dict) and identify_recorded_rows("train", data) == dataset.identity("train")
+    return same_rows and config.get("classes") == dataset.classes
 
 
 def out_of_fold_files(folder: Path) -> list[Path]:

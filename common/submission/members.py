@@ -53,8 +53,9 @@ def find_test_predictions(run: Path, dataset: Dataset | None) -> Path:
     """
     own = read_json(run / "config.json").get("data") or {}
     asked = dataset.identity("test") if dataset and own.get("fingerprint") else None
-    own_rows = asked is None or asked == identify_recorded_rows("test", own)
-    return run / TEST if own_rows else run / "predictions" / f"test-{asked[:12]}.csv"
+    if asked is None or asked == identify_recorded_rows("test", own):
+        return run / TEST
+    return run / "predictions" / f"test-{asked[:12]}.csv"
 
 
 def parts_of(argument: str) -> list[str]:

@@ -12,8 +12,8 @@ from common.data import Dataset
 from common.files import write_json
 from common.metrics import score_probabilities
 from common.predictions import EXCLUDED, TEST, VALID, Predictions, write_predictions
-from common.runs import environment
 from common.saved.card import describe_model
+from common.saved.environment import environment
 from common.tfidf.model import FILE, TfidfModel, fit_model, load_model, predict_probabilities, save_model
 
 # 822 articles of 2.2 million characters take 2.4 s on one core of a Xeon with AVX-512, so ten seconds allow about:
@@ -38,7 +38,7 @@ def fit_tfidf(
     started = time.monotonic()
     machine = {"device": "cpu", "processes": 1, "threads": 1}
     write_json(folder / "environment.json", environment() | machine | {"options": options or {}})
-    model, rows = _fit(dataset, train_labels, train_rows, class_weights, seed)
+    model = _fit(dataset, train_labels, train_rows, class_weights, seed)
     seconds = time.monotonic() - started
     results: dict[str, Any] = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
     if held_out is not None:
@@ -49,7 +49,7 @@ def fit_tfidf(
     if len(excluded):
         _predict_file(folder / EXCLUDED, model, excluded)
     results |= {
-        "train_rows": rows,
+        "train_rows": len(train_rows),
         "seconds": round(seconds, 3),
         "total_seconds": round(time.monotonic() - started, 3),
     }
@@ -75,7 +75,7 @@ def compute_baseline(
     if len(parts) == 1 or sum(frame["text"].str.len().sum() for frame in parts) > BASELINE_CHARACTERS:
         return None
     started = time.monotonic()
-    model, _ = _fit(dataset, train_labels, train_rows, class_weights, 0)
+    model = _fit(dataset, train_labels, train_rows, class_weights, 0)
     scores, test_scores = (
         {}
         if frame is None
@@ -100,13 +100,9 @@ def predict_tfidf(run: Path, texts: Sequence[str]) -> np.ndarray:
     return predict_probabilities(load_model(run / "model"), texts)
 
 
-def _fit(
-    dataset: Dataset, train_labels: np.ndarray, train_rows: np.ndarray, class_weights: str, seed: int
-) -> tuple[TfidfModel, int]:
-    """The model, and the number of rows that it was trained on."""
-    rows = train_rows[train_labels[train_rows] >= 0]
-    texts = dataset.train["text"].iloc[rows]
-    return fit_model(texts, train_labels[rows], dataset.classes, class_weights, seed), len(rows)
+def _fit(dataset, train_labels, train_rows, class_weights, seed):
+    texts = dataset.train["text"].iloc[train_rows]
+    return fit_model(texts, train_labels[train_rows], dataset.classes, class_weights, seed)
 
 
 def _predict_file(path: Path, model: TfidfModel, frame: pd.DataFrame) -> dict:

@@ -24,12 +24,13 @@ from common.predictions import (
     read_predictions,
     write_predictions,
 )
-from common.runs import environment, read_metrics, run_name
+from common.runs import read_metrics, run_name
+from common.saved.environment import environment
 from common.splitting.splits import assign_folds
 from common.training.encoders.registry import TFIDF
 from common.training.inputs import AnyInputs, Inputs, Part, fold_part, validation_part
 from common.training.plots import draw_ensemble_curve, draw_learning_curves
-from common.training.rows import choose_rows, thin, validation_frame
+from common.training.rows import choose_rows, thin, validation_frame, without_excluded
 from common.training.summary import score_lines
 from common.training.teacher import Teacher, choose_teachers
 
@@ -80,10 +81,12 @@ def plan_members(inputs: dict[str, AnyInputs], seeds: list[int], folds: int | No
 def _parts(inputs: AnyInputs, folds: int | None) -> list[tuple[int | None, np.ndarray, np.ndarray]]:
     """(fold, training rows, held-out rows) of each fold; without folds one entry with fold None."""
     if not folds:
-        return [(None, *choose_rows(inputs.dataset, inputs.recipe))]
-    rows = thin(np.arange(len(inputs.dataset.train)), inputs.recipe)
-    fold_of = assign_folds(inputs.dataset.train.iloc[rows], folds, inputs.recipe.split_seed)
-    return [(fold, rows[fold_of != fold], rows[fold_of == fold]) for fold in range(folds)]
+        return [(None, *choose_rows(inputs.dataset, inputs.recipe, inputs.train_labels))]
+    dataset, labels = inputs.dataset, inputs.train_labels
+    rows = thin(np.arange(len(dataset.train)), inputs.recipe)
+    fold_of = assign_folds(dataset.train.iloc[rows], folds, inputs.recipe.split_seed)
+    train_rows = [without_excluded(rows[fold_of != fold], dataset, labels) for fold in range(folds)]
+    return [(fold, each, rows[fold_of == fold]) for fold, each in enumerate(train_rows)]
 
 
 def ensemble_name(inputs: dict[str, AnyInputs], folds: int | None) -> str:

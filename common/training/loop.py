@@ -108,7 +108,9 @@ def fit(
                     clock.count_pause()
                     saved = progress.seconds
                 if stops:
-                    raise Interrupted("a checkpoint is saved; the same command continues from it")
+                    raise Interrupted(
+                        "a checkpoint is saved; the same command continues from it (with --overwrite it starts again)"
+                    )
 
     if progress.best:
         if device.main:

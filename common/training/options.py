@@ -1,8 +1,10 @@
 """Options of the training scripts. `resolve_recipe` sets the defaults that depend on the encoder's size."""
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from pathlib import Path
 
 from common.cli import number
+from common.runs import run_folder
 from common.training.recipe import SIZE_DEFAULTS, Recipe
 from common.training.tracking import TRACKERS, tracker_name
 
@@ -210,6 +212,14 @@ def changed_options(parser: ArgumentParser, arguments: Namespace) -> dict:
         for name, value in vars(arguments).items()
         if name not in UNCHANGING and value != parser.get_default(name)
     }
+
+
+def input_paths(arguments: Namespace) -> list[Path]:
+    """What a training reads from disk: data, local encoders, the teacher's run, corrections."""
+    models = arguments.models if "models" in arguments else [arguments.model]
+    teacher = [run_folder(arguments.teacher)] if arguments.teacher else []
+    given = [arguments.data, *models, *teacher, arguments.corrections, arguments.auto_exclude]
+    return [Path(each) for each in given if each and Path(each).exists()]
 
 
 def _describe_sizes() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.classes import class_numbers
-from common.cli import data_options
+from common.cli import UserError, data_options
 from common.corrections import apply_corrections, flagged_ids
 from common.data import Dataset, load_dataset
 from common.files import sha256
@@ -103,11 +103,27 @@ def describe_kept_labels(dataset: Dataset, train_labels: np.ndarray, valid_rows:
     return f"corrections: {kept} ignored, because validation rows keep their given labels" if kept else None
 
 
-def choose_rows(dataset: Dataset, recipe: Recipe | TfidfRecipe) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in train.csv of the training and validation rows: a seeded split, limited by max_train_rows."""
+def choose_rows(
+    dataset: Dataset, recipe: Recipe | TfidfRecipe, train_labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in train.csv of the training and validation rows: a seeded split, limited by max_train_rows.
+
+    `train_labels` are as in Task; training rows are those of `without_excluded`.
+    """
     fraction = 0 if dataset.valid is not None else recipe.valid_fraction
     train_rows, valid_rows = split_validation(dataset.train, fraction, recipe.split_seed)
-    return thin(train_rows, recipe), valid_rows
+    return without_excluded(thin(train_rows, recipe), dataset, train_labels), valid_rows
+
+
+def without_excluded(rows: np.ndarray, dataset: Dataset, train_labels: np.ndarray) -> np.ndarray:
+    """The training `rows` that have a label to train with. Raises UserError if a class loses all its rows."""
+    kept = rows[train_labels[rows] >= 0]
+    given = class_numbers(dataset.train["label"].iloc[rows], dataset.classes)
+    emptied = np.setdiff1d(given, train_labels[kept])
+    if len(emptied):
+        name = dataset.classes[emptied[0]]
+        raise UserError(f"--corrections or --auto-exclude: no row of class {name!r} would be left to train on")
+    return kept
 
 
 def thin(rows: np.ndarray, recipe: Recipe | TfidfRecipe) -> np.ndarray:

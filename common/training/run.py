@@ -17,7 +17,8 @@ from common.classes import most_probable
 from common.files import write_json
 from common.metrics import score_probabilities
 from common.predictions import EXCLUDED, TEST, VALID, Predictions, write_predictions
-from common.runs import append_metrics, cut_metrics, environment, read_metrics
+from common.runs import append_metrics, cut_metrics, read_metrics
+from common.saved.environment import environment
 from common.training.compute.compiling import wants_compile
 from common.training.compute.devices import Device
 from common.training.compute.forward import compile_layers
@@ -62,7 +63,6 @@ def fine_tune(
     started = time.monotonic()
     dataset, recipe = inputs.dataset, inputs.recipe
     check_keep(recipe, held_out is not None)
-    train_rows = train_rows[inputs.train_labels[train_rows] >= 0]
     texts, labels = inputs.encoded["train"].take(train_rows), inputs.train_labels[train_rows]
     if lesson:
         labels = mix_labels(labels, lesson.train[train_rows], recipe.teacher_share)

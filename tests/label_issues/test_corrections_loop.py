@@ -10,8 +10,10 @@ import pytest
 import find_label_issues
 import train
 import train_ensemble
-from common.corrections import flagged_ids
+from common.corrections import COLUMNS, flagged_ids
+from common.data import load_dataset
 from common.predictions import read_predictions
+from common.splitting.splits import split_validation
 from tests.conftest import write_csv
 from tests.label_issues.hand_made_issues import rows, write_dataset, write_oof, write_run
 from tests.training.test_train import QUICK, read_json
@@ -103,6 +105,22 @@ def test_auto_exclude_drops_flagged_rows_from_each_folds_training_side(small_dat
         flagged = len({ids[0], ids[1]} - set(part.ids))
         results = read_json(f"runs/x/members/tiny-seed0-fold{fold}/results.json")
         assert results["train_rows"] == 45 - len(part.ids) - flagged
+
+
+@pytest.mark.parametrize("model", [["--model", "tfidf"], QUICK])
+def test_a_class_without_training_rows_is_refused(model, small_data, in_tmp, capsys):
+    """corrections.csv as a whole leaves rows of the class, but they are all validation rows."""
+    dataset = load_dataset(small_data)
+    train_rows, _ = split_validation(dataset.train, 0.1, 0)
+    rows = [row for row in dataset.train.iloc[train_rows].itertuples() if row.label == "Sport"]
+    assert 0 < len(rows) < 15
+    write_csv("issues.csv", ["rank", "id", "issue"], [[rank, row.id, "label"] for rank, row in enumerate(rows, 1)])
+    write_csv("corrections.csv", COLUMNS, [[row.id, "Sport", "", "exclude"] for row in rows])
+    for option in (["--auto-exclude", "issues.csv"], ["--corrections", "corrections.csv"]):
+        assert train.main([*model, "--data", str(small_data), *option, "--run", "x"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "no row of class 'Sport' would be left to train on" in error
+    assert not Path("runs/x").exists()
 
 
 def test_corrections_and_exclusion_exclude_each_other(small_data, in_tmp, capsys):

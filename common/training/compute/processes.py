@@ -1,6 +1,7 @@
 """The processes of a torchrun: exchange values, sum tensors and gradients, open a run together."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,19 @@ def copy_from_main(device: Device, model: torch.nn.Module) -> None:
             dist.broadcast(tensor, 0)
 
 
-def enter_run(device: Device, folder: Path, config: dict, overwrite: bool = False, shared: bool = False) -> bool:
+def enter_run(
+    device: Device,
+    folder: Path,
+    config: dict,
+    overwrite: bool = False,
+    shared: bool = False,
+    reads: Iterable[str | Path] = (),
+) -> bool:
     """Open a run folder on the main process for all processes (see `open_run`); returns whether it is complete.
 
     Raises UserError in every process if one of them does not see the folder: nodes without a shared disk.
     """
-    complete = gather(device, open_run(folder, config, overwrite, shared) if device.main else None)[0]
+    complete = gather(device, open_run(folder, config, overwrite, shared, reads) if device.main else None)[0]
     seen = gather(device, _appears(Path(folder) / "config.json"))
     if not all(seen):
         raise UserError(
