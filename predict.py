@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.cli import Parser, UserError, exit_codes, number, wrap
+from common.files import find_target
 from common.predicting.members import Member, find_members
 from common.predicting.output import Choice, write_output
 from common.predicting.parts import open_parts, plan_of
@@ -171,8 +172,7 @@ def open_texts(options: Namespace, settings: Settings) -> Texts:
     if options.input == "-":
         return read_lines(sys.stdin.buffer)
     path = find_input(options.input)
-    if options.output.is_dir():
-        raise UserError(f"--output {options.output} is a folder; name a file")
+    find_target(options.output)  # a folder or a device is refused before hours of prediction
     if options.output.exists() and options.output.samefile(path):
         raise UserError(f"--output {options.output} is the input; name another file")
     text_column, id_column = options.text_column or settings.text_column, options.id_column or settings.id_column

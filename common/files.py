@@ -20,10 +20,10 @@ WINDOWS = os.name == "nt"
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. On success it is renamed to `path`; on failure nothing changes.
 
-    Raises UserError if the folder is not writable or the disk is full.
+    Raises UserError if the folder is not writable or the disk is full, or for a target that is not a file.
     """
-    path = Path(path)
     with writing(path):
+        path = find_target(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp" + path.suffix)
         os.close(handle)
@@ -37,6 +37,13 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):  # the first error says more
                 temporary.unlink(missing_ok=True)
+
+
+def find_target(path: str | Path) -> Path:
+    """The file that is replaced to write `path`: where it links to. Raises UserError for a folder, device or pipe."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"cannot write {path}: it is a {'folder' if os.path.isdir(path) else 'device or a pipe'}")
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)
 
 
 def share(path: Path) -> None:

@@ -84,6 +84,31 @@ def test_places_that_cannot_be_written():
     assert sorted(os.listdir()) == ["file", "folder"]
 
 
+def test_a_link_stays_and_its_target_is_written():
+    Path("far").mkdir()
+    write_text("far/real.csv", "alt")
+    for link, target in (("link.csv", "far/real.csv"), ("second.csv", "link.csv"), ("early.csv", "far/later.csv")):
+        Path(link).symlink_to(target)
+    for number, link in enumerate(("link.csv", "second.csv", "early.csv")):
+        write_text(link, f"neu {number}")
+        assert Path(link).is_symlink()
+    assert sorted(os.listdir("far")) == ["later.csv", "real.csv"]
+    assert [Path("far", name).read_text() for name in ("real.csv", "later.csv")] == ["neu 1", "neu 2"]
+
+
+def test_devices_pipes_and_folders_are_not_replaced():
+    os.mkfifo("pipe")
+    Path("link").symlink_to("pipe")
+    before = os.listdir()
+    for path in ("pipe", "link"):  # not /dev/null: a defect would replace it
+        with pytest.raises(UserError) as caught:
+            write_text(path, "neu")
+        assert str(caught.value) == f"cannot write {path}: it is a device or a pipe"
+    with pytest.raises(UserError, match=r"^cannot write \.: it is a folder$"):
+        write_text(".", "neu")
+    assert os.listdir() == before and Path("pipe").is_fifo()
+
+
 def test_text_and_json_are_written_as_they_are():
     write_text("a.txt", "Größe\r\n🙂\n")
     assert Path("a.txt").read_bytes() == "Größe\r\n🙂\n".encode()

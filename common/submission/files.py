@@ -1,7 +1,7 @@
 """Submission files: read and write them, check their rows and their class counts."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -10,13 +10,14 @@ import numpy as np
 
 from common.cli import UserError
 from common.data import Dataset
-from common.files import sha256, whole_file, write_json
+from common.files import find_target, read_json, sha256, whole_file, write_json
 from common.predictions import SURENESS
 from common.reading.columns import find_column, fold, show_names
 from common.reading.sample import Sample
 from common.reading.tables import check_ids, csv_writer, read_table
 
 HEADER = ["id", "label"]  # without a sample_submission.csv
+RECORD_KEYS = {"file", "sha256", "method", "members"}  # those that tell a record from other JSON files
 FALSE_ALARMS = 0.01  # share of submissions without a shift that get a warning
 
 
@@ -71,16 +72,19 @@ def unexpected_counts(counts: dict[str, int], train_counts: dict[str, int]) -> d
     return found
 
 
-def check_output(output: Path, inputs: Iterable[Path]) -> None:
-    """Raise UserError for an output path that would overwrite an input, or has no room for its JSON file."""
-    if output.suffix == ".json":
+def check_output(output: Path, inputs: Collection[Path]) -> None:
+    """Raise UserError unless the submission and its JSON record can be written without a loss.
+
+    The record replaces only an earlier record; neither file replaces an input, a folder or a device.
+    """
+    if output.suffix.lower() == ".json":
         raise UserError(f"--output {output}: the JSON record needs this name; name the submission .csv")
-    for path in (output, record_file(output)):
-        if path.is_dir():
-            raise UserError(f"--output {output}: {path} is a folder")
-    for file in inputs:
-        if file.exists() and output.exists() and output.samefile(file):
-            raise UserError(f"{output} is an input; write to another file with --output")
+    record = record_file(output)
+    for path in filter(Path.exists, map(find_target, (output, record))):
+        if any(file.exists() and path.samefile(file) for file in inputs):
+            raise UserError(f"{path} is an input; write to another file with --output")
+    if record.exists() and not _is_record(record):
+        raise UserError(f"--output {output}: {record} exists and is no record of a submission; choose another name")
 
 
 def submission_rows(
@@ -116,6 +120,13 @@ def write_submission(path: Path, header: list[str], rows: list[list[str]], recor
 def record_file(path: str | Path) -> Path:
     """The JSON record of a submission: the same name with .json."""
     return Path(path).with_suffix(".json")
+
+
+def _is_record(path):
+    try:
+        return read_json(path).keys() >= RECORD_KEYS
+    except UserError:  # damaged, or no JSON object
+        return False
 
 
 def _same(header, other):

@@ -298,6 +298,7 @@ def test_refusals_are_one_line_and_leave_files_alone(here, small_data, capsys):
     always = np.tile(np.float32([0.8, 0.1, 0.1]), (60, 1))
     ids, labels = np.array([str(n) for n in range(60)], dtype=object), np.array(["Sport"] * 60, dtype=object)
     write_predictions("wrong/predictions/valid.csv", Predictions(ids, list(CLASSES), always, labels))
+    os.mkfifo("pipe")
     cases = [
         ("expected one or more runs, then the new texts", "long"),
         ("no run 'none'", "none", test),
@@ -318,11 +319,13 @@ def test_refusals_are_one_line_and_leave_files_alone(here, small_data, capsys):
             "0.5",
         ),
         ("is a folder", "long", test, "--output", "wrong"),
+        ("cannot write pipe: it is a device or a pipe", "long", test, "--output", "pipe"),
         ("is the input", "long", "other.csv", "--text-column", "Betreff", "--output", "other.csv"),
     ]
     for message, *arguments in cases:
         assert message in refused(capsys, *arguments), arguments
     assert Path("predictions.csv").read_text() == "mine" and Path("other.csv").read_text().startswith("id,Betreff")
+    assert Path("pipe").is_fifo() and not list(here.glob("*.parts"))
 
 
 def test_other_classes_are_refused(here, small_data, place, capsys):

@@ -467,6 +467,34 @@ def test_bad_calls_are_refused(capsys):
     assert "is an input; write" in fails(capsys, good, "--data", "data", "--output", "data/sample_submission.csv")
 
 
+def test_the_record_replaces_only_an_earlier_record(capsys):
+    good = make_predictions("good.csv", FIRST)
+    Path("data/test.csv").rename("test.csv")
+    rows = [{"id": key, "text": f"Artikel {key}"} for key in IDS]
+    Path("data/test.json").write_text(json.dumps(rows))
+    run = make_run("runs/r", SECOND)
+    other = {"damaged": "{", "list": "[]", "settings": '{"file": "x", "sha256": "y"}'}
+    for name, text in other.items():
+        Path(f"{name}.json").write_text(text)
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    error = fails(capsys, good, "--data", "data", "--output", "data/test.csv")
+    assert "data/test.json is an input; write" in error
+    for name in (f"{run}/results", f"{run}/config", *other):
+        error = fails(capsys, run, "--output", f"{name}.csv")
+        assert error.endswith(f"{name}.json exists and is no record of a submission; choose another name")
+    os.mkfifo("pipe")
+    Path("link.json").symlink_to("pipe")
+    assert "link.json: it is a device or a pipe" in fails(capsys, good, "--output", "link.csv")
+    Path("submission.csv").unlink()
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+    # An earlier record of this script is replaced, whatever the submission's name was then
+    assert main([good, "--output", "a.csv"]) == 0
+    Path("a.json").rename("b.json")
+    assert main([run, "--output", "b.csv"]) == 0
+    assert record("b.json")["file"] == "b.csv"
+
+
 def test_an_incomplete_run_and_runs_for_other_test_rows_are_refused(capsys):
     run = make_run("runs/one", FIRST)
     make_dataset("elsewhere", texts=[f"Anderer Artikel {key}" for key in IDS])
