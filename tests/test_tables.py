@@ -410,6 +410,24 @@ def test_json_lines(tmp_path):
         read_table(path, ["text"])
 
 
+BROKEN = {"id": "a\0", "na\udc00me": "x", "text": "Tor! \ud83d 🙂", "label": "\udc80Sport\0"}  # scraped, cut emojis
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "json of columns", "parquet"])
+def test_what_no_csv_file_can_hold_is_replaced(tmp_path, kind):
+    path = tmp_path / f"train.{kind.split()[0]}"
+    if kind == "parquet":  # it is UTF-8, but may have NUL
+        halves = str.maketrans(dict.fromkeys("\ud83d\udc00\udc80", "\0"))
+        row = {name.translate(halves): value.translate(halves) for name, value in BROKEN.items()}
+        pd.DataFrame([row]).to_parquet(path)
+    else:
+        columns = {name: {"\udc00": value} for name, value in BROKEN.items()}
+        path.write_text(json.dumps({"jsonl": BROKEN, "json": [BROKEN]}.get(kind, columns)))
+    table = read_table(path, ["id"], texts="text")
+    expected = {"id": "a\ufffd", "na\ufffdme": "x", "text": "Tor! \ufffd 🙂", "label": "\ufffdSport\ufffd"}
+    assert table.to_dict("records") == [expected]
+
+
 @pytest.mark.parametrize("orient", ["records", "columns", "list", "lines"])
 def test_json(tmp_path, orient):
     path = tmp_path / "train.json"

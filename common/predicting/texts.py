@@ -1,7 +1,6 @@
 """The texts to predict, in chunks: from a table, a dataset's test rows, or lines on standard input."""
 
 import tempfile
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +15,7 @@ from common.data import DATASETS, find_folder
 from common.files import sha256
 from common.reading.chunks import open_chunks
 from common.reading.columns import find_text_columns, show_names
+from common.reading.formats import text_of
 from common.reading.parts import find_parts
 from common.reading.tables import check_ids
 
@@ -108,7 +108,7 @@ def read_lines(stream: BinaryIO) -> Texts:
     rows = blank = 0
     for line in stream:
         try:
-            text = unicodedata.normalize("NFC", line.decode("utf-8-sig" if not rows else "utf-8")).rstrip("\r\n")
+            text = text_of(line.decode("utf-8-sig" if not rows else "utf-8")).rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise UserError(f"standard input, line {rows + 1}: not UTF-8") from error
         spool.write(text.replace("\r", " ") + "\n")

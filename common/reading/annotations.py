@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.reading.encoding import read_utf8
+from common.reading.formats import text_of
 
 TOOLS = "Label Studio, Argilla, doccano"
 
@@ -29,16 +30,17 @@ def read_annotations(path: Path) -> list[tuple[str, str, str]]:
         place = f"{path}, row {number}"
         try:
             row_id, given, chosen = _read_record(record)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            row_id, given = text_of(row_id), text_of(given)
+            labels = sorted({text_of(label) for label in chosen})
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise UserError(
                 f"{place}: expected an export from {TOOLS} of a list that find_label_issues.py --export wrote; "
                 f"missing: {error!r}"
             ) from error
-        labels = sorted(set(chosen))
         if len(labels) > 1:
             raise UserError(f"{place}: id {row_id!r} has the answers {', '.join(labels)}; leave one of them")
         if labels:
-            rows.append((str(row_id), str(given), labels[0]))
+            rows.append((row_id, given, labels[0]))
     return rows
 
 

@@ -1,6 +1,7 @@
 """Other formats than CSV: JSON Lines, JSON, Parquet and Excel, read by pandas."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from common.cli import UserError
 from common.reading.columns import fold
 from common.reading.rows import Rows
 
+NEVER_IN_CSV = re.compile("[\0\ud800-\udfff]")
+REPLACEMENT = "\ufffd"  # Unicode's character for what cannot be decoded
+
 
 def read_json_lines(path: Path) -> pd.DataFrame:
     """One JSON object a line."""
@@ -19,7 +23,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
     for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             try:
-                objects.append(json.loads(line))
+                objects.append(_parse(line))
             except ValueError as error:
                 raise UserError(f"{path}, line {number}: not valid JSON: {error}") from error
     return _table(path, objects)
@@ -28,7 +32,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
 def read_json(path: Path) -> pd.DataFrame:
     """A list of JSON objects (one a row), an object of columns as pandas writes it, or JSON Lines."""
     try:
-        return _table(path, json.loads(_text(path)))
+        return _table(path, _parse(_text(path)))
     except ValueError as error:
         if str(error).startswith("Extra data"):  # several values: one a line
             return read_json_lines(path)
@@ -88,16 +92,25 @@ def rows_of_frame(place: object, frame: pd.DataFrame, wanted: Sequence[str]) -> 
                 kind = type(values[nested - 1]).__name__
                 raise UserError(f"{place}, row {nested}: column {str(name)!r} holds a {kind}, not a text")
             continue
-        header.append(unicodedata.normalize("NFC", str(name)).strip())
-        columns.append([_text_of(value) for value in values])
+        header.append(text_of(str(name)).strip())
+        columns.append([text_of(value) for value in values])
     return Rows(header, [list(record) for record in zip(*columns, strict=True)])
 
 
-def _text_of(value):
-    """A cell as a string. A missing value becomes the empty string."""
+def text_of(value: object) -> str:
+    """A cell as a string in NFC. A missing value becomes the empty string.
+
+    U+FFFD replaces NUL and lone surrogates, such as "\\ud83d", the first half of an emoji in a shortened tweet. JSON
+    can hold them; the UTF-8 and CSV files that the scripts write cannot.
+    """
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
+        return unicodedata.normalize("NFC", NEVER_IN_CSV.sub(REPLACEMENT, value))
     return "" if pd.isna(value) else str(value)
+
+
+def _parse(text):
+    """A JSON value. Names are cleaned here because pandas cannot have lone surrogates in column names."""
+    return json.loads(text, object_pairs_hook=lambda pairs: {text_of(name): value for name, value in pairs})
 
 
 def _text(path):

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import unicodedata
 from pathlib import Path
 
@@ -204,6 +205,18 @@ def test_nul_bytes_are_refused_by_line(folder, read):
     (folder / "nul.csv").write_bytes(b"id,label,prob_A\n1,A,1\n2,A\0,1\n")
     with pytest.raises(UserError, match=r"nul\.csv, line 3: a NUL byte; the file is damaged or not a CSV$"):
         read(folder / "nul.csv")
+
+
+def test_annotations_are_read_like_other_json(folder):
+    """What a CSV file cannot hold is replaced in the dataset, too, and both are in NFC: labels and ids still match."""
+    file = folder / "answers.jsonl"
+    answers = [{"row_id": "a\0", "given_label": "Gru\u0308n \ud83d", "label": ["Web\udc00"]}, {"row_id": 7}]
+    answers[1] |= {"given_label": "Web", "label": []}
+    file.write_text("".join(json.dumps(each) + "\n" for each in answers))
+    assert read_corrections(file).to_numpy().tolist() == [["a\ufffd", "Grün \ufffd", "Web\ufffd", "relabel"]]
+    file.write_text(json.dumps({"row_id": "a", "given_label": "Web", "label": [["Web", "Sport"]]}))
+    with pytest.raises(UserError, match=r"answers\.jsonl, row 1: expected an export"):
+        read_corrections(file)
 
 
 def test_what_is_no_table_is_one_short_line(tmp_path, in_tmp, capsys):

@@ -174,16 +174,25 @@ def test_several_runs_weigh_the_same(here, small_data):
 
 def test_lines_of_standard_input(here, monkeypatch, capsys):
     class Stdin:
-        buffer = io.BytesIO("Der Zug fährt.\n\nEin Tor!".encode())
+        buffer = io.BytesIO("Der Zug fährt.\n\nEin\0Tor!".encode())
 
     monkeypatch.setattr(sys, "stdin", Stdin)
     assert predict.main(["long", "-"]) == 0
     captured = capsys.readouterr()
     table = pd.read_csv(io.StringIO(captured.out), dtype=str, keep_default_na=False)
     assert list(table.columns) == ["id", "text", "label", "probability"]
-    assert table["text"].tolist() == ["Der Zug fährt.", "", "Ein Tor!"] and table["id"].tolist() == ["1", "2", "3"]
+    assert table["text"].tolist() == ["Der Zug fährt.", "", "Ein\ufffdTor!"] and table["id"].tolist() == ["1", "2", "3"]
     assert set(table["label"]) <= set(CLASSES) and "1 rows have no text" in captured.err
     assert {path.name for path in here.iterdir()} == {"runs"}
+
+
+def test_half_emojis_in_json_are_copied_as_replacement_characters(here):
+    rows = [{"id": "a\0", "text": "Ein Tor! \ud83d", "label": "\udc00"}, {"id": "b", "text": "Ein Zug", "label": "\0"}]
+    Path("tweets.json").write_text(json.dumps(rows))
+    assert predict.main(["words", "tweets.json", "--probabilities"]) == 0
+    table = read("predictions.csv")
+    assert table["id"].tolist() == ["a\ufffd", "b"] and table["text"].tolist() == ["Ein Tor! \ufffd", "Ein Zug"]
+    assert list(read_predictions("predictions.csv").labels) == ["\ufffd", "\ufffd"]
 
 
 def test_unsure_rows_stay_undecided(here, small_data, tmp_path, capsys):
