@@ -2,5 +2,5 @@
 
 from common.installation import require
 
-# The only effect at import: the imports that follow would fail before any later check.
+# The only effects at import, with the excepthook: what follows would fail, or be interrupted, before any later check.
 require("filelock", "matplotlib", "numpy", "pandas", "scikit-learn", "seaborn")

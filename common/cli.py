@@ -6,6 +6,7 @@ import functools
 import io
 import math
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -81,22 +82,33 @@ def exit_codes(main: Callable[..., int]) -> Callable[..., int]:
         _print_anything()
         try:
             return main(argv)
-        except UserError as error:
-            print(f"error{_process()}: {_one_line(str(error))}", file=sys.stderr)
-            return EXIT_USER_ERROR
         except (Interrupted, KeyboardInterrupt) as interruption:
             print("interrupted" + (f": {interruption}" if str(interruption) else ""), file=sys.stderr)
             return EXIT_INTERRUPTED
         except BrokenPipeError:  # `train.py | head`: nobody reads the output any more
             sys.stderr.close()
             return EXIT_INTERRUPTED
-        except OSError as error:  # a full disk or a missing permission, anywhere
-            if error.errno not in USER_ERRNOS:
+        except Exception as error:
+            message = _explain(error)
+            if message is None:
                 raise
-            print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            print(f"error{_process()}: {_one_line(message)}", file=sys.stderr)
             return EXIT_USER_ERROR
 
     return wrapped
+
+
+def _explain(error):
+    """What the user can mend, in words; None for a defect of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in USER_ERRNOS:  # a full disk or a missing permission, anywhere
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":  # a name in Latin-1
+        before, after = error.object[: error.start], error.object[error.start :]
+        name = re.split('["\n]', before)[-1] + re.split('["\n]', after)[0]
+        return f"the name {name.encode(errors='replace').decode()} is not UTF-8; rename the file, folder or run"
+    return None
 
 
 def _print_anything():

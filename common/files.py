@@ -41,6 +41,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 def find_target(path: str | Path) -> Path:
     """The file that is replaced to write `path`: where it links to. Raises UserError for a folder, device or pipe."""
+    os.fspath(path).encode()  # raises UnicodeEncodeError now: reports and model cards that name a run are written last
     if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"cannot write {path}: it is a {'folder' if os.path.isdir(path) else 'device or a pipe'}")
     return Path(os.path.realpath(path) if os.path.islink(path) else path)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.cli import Parser, UserError, add_data_options, exit_codes, number
+from common.files import write_json, write_text
 from common.interrupts import Interrupted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +92,29 @@ def test_defects_keep_their_traceback(error):
     with pytest.raises(type(error)) as caught:
         ends(error)()
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda name: write_json("a.json", {"seed": 0, "data": {"folder": f"/x/{name}/y", "ä": "\n"}}),
+        lambda name: write_text("a.csv", f"files\n/x/{name}/y\n"),
+        lambda name: f"/x/{name}/y".encode(),
+    ],
+)
+def test_a_name_that_is_not_utf_8_is_one_line(capsys, in_tmp, write):
+    @exit_codes
+    def main(argv=None):
+        write(os.fsdecode(b"M\xfcller"))
+
+    assert main() == 2
+    assert capsys.readouterr().err == "error: the name /x/M?ller/y is not UTF-8; rename the file, folder or run\n"
+    assert not os.listdir()
+
+
+def test_text_that_an_encoding_lacks_is_a_defect():
+    with pytest.raises(UnicodeEncodeError):
+        exit_codes(lambda argv=None: "ü".encode("ascii"))()
 
 
 def test_a_reader_that_has_gone_is_no_defect(monkeypatch):

@@ -2,13 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
 from common.cli import exit_codes
 from common.interrupts import Interrupted, StopSignals
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_signals_ask_the_loop_to_end_and_are_given_back():
@@ -64,6 +69,27 @@ def test_a_signal_in_a_finalizer_is_not_swallowed(capsys, signum, where):
 
     assert main() == 130
     assert capsys.readouterr() == ("", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "script", ["create_confusion_matrix.py", "create_ensemble_submission.py", "find_label_issues.py", "predict.py"]
+)
+def test_a_signal_while_the_imports_run_is_one_line_too(script, tmp_path):
+    """A numpy first on the path, during whose import the signal comes."""
+    (tmp_path / "numpy.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(ROOT / script), "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "interrupted\n")
+
+
+def test_other_errors_while_the_imports_run_keep_their_traceback(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ValueError('broken')\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(ROOT / "predict.py"), "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("Traceback ")
+    assert done.stderr.endswith("ValueError: broken\n")
 
 
 def test_a_second_ctrl_c_does_not_wait():

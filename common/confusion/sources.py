@@ -50,6 +50,8 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
             )
         path, predictions = labelled
         folder = path.parent.parent / "confusion_matrix"
+    for each in filter(None, (path, options.labels, options.compare)):
+        str(each).encode()  # raises now, not halfway, for names that neither metrics.json nor a picture can hold
     print(f"{path}{'' if options.predictions or options.run else ' (the newest run with labels)'}")
 
     if len(predictions.classes) < 2:

@@ -1,5 +1,6 @@
 """Check Python and the installed packages, and report problems in one line, before an import fails.
 
+Every script imports this first, so it also says in one line that Ctrl-C ended the imports, which take seconds.
 Python 3.6 must be able to run this file and common/__init__.py.
 """
 
@@ -28,6 +29,13 @@ def _end(problem):
         if os.environ.get("RANK", "0") == "0":  # one line, not one per process of a torchrun
             print("error: " + problem, file=sys.stderr)
         raise SystemExit(2)
+
+
+def _print_interruption(kind, error, traceback, otherwise=sys.excepthook):
+    if issubclass(kind, KeyboardInterrupt):  # exit_codes (common/cli.py) handles those that come after the imports
+        print("interrupted", file=sys.stderr)
+    else:
+        otherwise(kind, error, traceback)
 
 
 def _python_problem():
@@ -72,3 +80,6 @@ def _numbers(version):
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return numbers
+
+
+sys.excepthook = _print_interruption

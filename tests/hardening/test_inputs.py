@@ -3,6 +3,10 @@
 import csv
 import hashlib
 import json
+import os
+import re
+import shutil
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 import create_confusion_matrix
 import create_ensemble_submission
 import find_label_issues
+import predict
 import train
 import train_ensemble
 from common.cli import UserError
@@ -205,6 +210,30 @@ def test_nul_bytes_are_refused_by_line(folder, read):
     (folder / "nul.csv").write_bytes(b"id,label,prob_A\n1,A,1\n2,A\0,1\n")
     with pytest.raises(UserError, match=r"nul\.csv, line 3: a NUL byte; the file is damaged or not a CSV$"):
         read(folder / "nul.csv")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="their file names are Unicode")
+def test_names_that_are_not_utf_8_are_one_line(small_data, in_tmp, capsys):
+    """As in a zip file that Windows packed: M\\xfcller. No script writes half of its files."""
+    name = os.fsdecode(b"M\xfcller")
+    shutil.copytree(small_data, name)
+    words = ["--model", "tfidf", "--data"]
+    assert train.main([*words, str(small_data), "--run", "r"]) == 0
+    shutil.copy("runs/r/predictions/test.csv", f"{name}.csv")
+    capsys.readouterr()
+    for script, *arguments in (
+        (train, *words, name, "--run", "data"),
+        (train, *words, str(small_data), "--run", name),
+        (train_ensemble, *words, name, "--seeds", "1", "--run", "ensemble"),
+        (create_confusion_matrix, "--predictions", f"{name}.csv"),
+        (create_confusion_matrix, "--run", "r", "--compare", f"{name}.csv", "--output", "matrix"),
+        (create_ensemble_submission, f"{name}.csv"),
+        (predict, "r", str(small_data / "test.csv"), "--output", f"{name}.csv"),
+    ):
+        assert script.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert re.fullmatch(r"error: the name \S*M\?ller\S* is not UTF-8; rename the file, folder or run\n", error)
+    assert {path.name for path in in_tmp.iterdir()} == {name, f"{name}.csv", "runs"}
 
 
 def test_annotations_are_read_like_other_json(folder):
