@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,16 @@ from common.classes import most_probable
 from common.cli import UserError
 from common.files import whole_file
 from common.reading.columns import fold, show_names
+from common.reading.probabilities import check_probabilities, numbers_of
 from common.reading.tables import check_ids, csv_writer, read_table
 
 # Prediction files in a run folder: out-of-fold, validation and test rows
 OOF, VALID, TEST = "predictions/oof.csv", "predictions/valid.csv", "predictions/test.csv"
 EXCLUDED = "predictions/train-excluded.csv"  # training rows left out by corrections or --auto-exclude
 INPUT_PREFIX = "input_"  # predict.py renames input columns whose names it needs itself
+GIVEN = INPUT_PREFIX + "label"  # or input_Label: the input's spelling stays
 SURENESS = "probability"  # only files of predict.py have this column; their `label` is the prediction
 PREFIX = "prob_"
-SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -74,22 +74,22 @@ def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: s
     probability that is not a finite number in [0, 1], a wrong sum, an empty label, a fold that is not a whole number.
     """
     hint = "A prediction file has id and one prob_<class> column per class"
-    table = read_table(path, [id_column], hint, optional=["label", "fold"], all_unique=True)
+    table = read_table(path, [id_column], hint, optional=["label", "fold", GIVEN], all_unique=True)
     columns = find_class_columns(table, classes, id_column)
     if not columns:
         hint = "; predict.py writes them with --probabilities" if SURENESS in table else ""
         raise UserError(f"{path} has no column prob_<class>; it has: {show_names(list(table.columns))}{hint}")
     check_ids(path, table[id_column])
-    probabilities = np.column_stack([_numbers(path, table[name], name) for name in columns])
-    probabilities = _check_probabilities(path, probabilities, table, list(columns))
+    probabilities = np.column_stack([numbers_of(path, table[name], name) for name in columns])
+    probabilities = check_probabilities(path, probabilities, table, list(columns))
     labels = folds = None
-    given = INPUT_PREFIX + "label" if SURENESS in table else "label"
+    given = GIVEN if SURENESS in table else "label"
     if given in table:
         labels = table[given].str.strip().to_numpy(dtype=object)
         if (labels == "").any():
             raise UserError(f"{path}, row {np.flatnonzero(labels == '')[0] + 1}: the label is empty")
     if "fold" in table:
-        values = _numbers(path, table["fold"], "fold")
+        values = numbers_of(path, table["fold"], "fold")
         broken = np.flatnonzero((values != values.round()) | ~(np.abs(values) < 2**31))  # NaN and infinity, too
         if len(broken):
             raise UserError(f"{path}, row {broken[0] + 1}: fold {table['fold'][broken[0]]!r} is not a whole number")
@@ -143,36 +143,3 @@ def _positions(have, want, what, source):
     if unknown:
         raise UserError(f"{source}: {what} {unknown[0]!r} is unknown ({len(unknown)} unknown in all)")
     return [place[name] for name in want]
-
-
-def _numbers(path, column, name):
-    try:
-        return column.to_numpy(dtype=object).astype(np.float64)
-    except ValueError:
-        for row, value in enumerate(column, 1):
-            try:
-                float(value)
-            except ValueError:
-                hint = "; write 0.5, not 0,5" if value.replace(",", "", 1).isdigit() and "," in value else ""
-                raise UserError(f"{path}, row {row}: {name} is {value!r}, not a number{hint}") from None
-        raise
-
-
-def _check_probabilities(path, probabilities, table, columns):
-    """The probabilities, [rows, classes] float64. Rounded ones are rescaled to a sum of 1."""
-    bad = ~((probabilities >= 0) & (probabilities <= 1))  # NaN compares false: bad too
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        value = probabilities[row, column]
-        hint = "; divide percentages by 100" if 1 < value <= 100 and abs(probabilities[row].sum() - 100) < 1 else ""
-        raise UserError(f"{path}, row {row + 1}: {columns[column]} is {value:g}, not in [0, 1]{hint}")
-    sums = probabilities.sum(axis=1)
-    error = np.abs(sums - 1)
-    if not (error > SUM_TOLERANCE).any():
-        return probabilities
-    digits = max(-int(Decimal(cell).as_tuple().exponent) for name in columns for cell in set(table[name]))
-    rounding = len(columns) * 0.5 * 10.0**-digits if digits > 0 else 0.0  # integers are not rounded probabilities
-    off = np.flatnonzero((error > max(SUM_TOLERANCE, rounding + 1e-9)) | (sums == 0))
-    if len(off):
-        raise UserError(f"{path}, row {off[0] + 1}: the probabilities sum to {sums[off[0]]:.4g}, not to 1")
-    return probabilities / sums[:, None]

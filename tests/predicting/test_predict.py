@@ -108,6 +108,12 @@ def test_columns_are_copied_and_ours_keep_their_names(here, small_data):
     assert out["probability"].astype(float).to_numpy() == pytest.approx(training.probabilities.max(axis=1), abs=1e-6)
     assert predict.main(["long", "new.csv", "--no-copy", "--output", "out.csv"]) == 0
     assert list(read("out.csv").columns) == ["id", "label", "probability"]
+    # The input's labels are found in any spelling
+    table.rename(columns={"label": "LABEL"}).to_csv("new.csv", index=False)
+    assert predict.main(["long", "new.csv", "--output", "out.csv", "--probabilities"]) == 0
+    assert "input_LABEL" in read("out.csv") and list(read_predictions("out.csv").labels) == table["label"].tolist()
+    assert create_confusion_matrix.main(["--predictions", "out.csv", "--resamples", "100"]) == 0
+    assert predict.main(["long", "new.csv", "--no-copy", "--output", "out.csv"]) == 0
     # Labels alone are a submission's
     assert create_ensemble_submission.main(["out.csv", "--data", str(small_data)]) == 0
     assert read("submission.csv")["label"].tolist() == list(training.predicted)
