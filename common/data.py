@@ -18,7 +18,7 @@ from common.reading.checks import (
     refuse_unknown_labels,
     report_rare_labels,
 )
-from common.reading.columns import fold, show_names, split_names
+from common.reading.columns import check_names, show_names, split_names
 from common.reading.encoding import check_encoding
 from common.reading.identity import identify_rows
 from common.reading.parts import find_parts
@@ -107,15 +107,14 @@ def load_dataset(
     """
     # in NFC, as headers are
     text, label, row_id = (unicodedata.normalize("NFC", name) for name in (text_column, label_column, id_column))
-    if len({fold(name) for name in (text, label, row_id)}) < 3:
-        raise UserError("--text-column, --label-column and --id-column must name three different columns")
+    check_names(text, label, row_id)
     if encoding:
         check_encoding(encoding)
     reading = _Reading(text, label, row_id, split_names(columns) if columns else None, encoding, drop_blank)
     source = find_source(name_or_path, [*split_names(text), text, label, row_id])
     tables = {split: reading.table(source, split, labelled=split != "test") for split in source.parts}
     if id_column == "id" and source.sample:
-        adopt_sample_ids(source.sample, tables)
+        adopt_sample_ids(source.sample, tables, encoding)
     check_id_column(source.places, tables, reading.id)
 
     columns_of = {"text": reading.text, "label": reading.label, "id": reading.id}
@@ -134,7 +133,7 @@ def load_dataset(
         refuse_unknown_labels(source.places["valid"], valid, classes)
     if test is not None and "label" in test:
         test = check_test_labels(source.places["test"], test, classes, allow_unknown_test_labels)
-    sample = read_sample(source.sample, reading.id, classes) if source.sample else None
+    sample = read_sample(source.sample, reading.id, classes, encoding) if source.sample else None
     if sample and test is not None:
         check_sample_ids(sample, source.places["test"], test)
     return Dataset(

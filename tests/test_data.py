@@ -367,6 +367,12 @@ def test_an_encoding(folder):
     Path("news/train.csv").write_bytes("text,label\nGrüße,a\nÖl,b\n".encode("cp1252"))
     assert "save it as UTF-8 (in Excel: 'CSV UTF-8')" in refusal() and "--encoding cp1252" in refusal()
     assert list(load_dataset("news", encoding="cp1252").train["text"]) == ["Grüße", "Öl"]
+    Path("news/train.csv").write_bytes("Nr;text;label\n1;Tor;Größe\n2;Netz;b\n".encode("cp1252"))
+    Path("news/test.csv").write_bytes("Schlüssel;text\nö;Grüße\n".encode("cp1252"))
+    Path("news/sample_submission.csv").write_bytes("Schlüssel,Größe\nö,b\n".encode("cp1252"))
+    dataset = load_dataset("news", encoding="cp1252")
+    assert (dataset.sample.header, dataset.sample.ids) == (["Schlüssel", "Größe"], ["ö"])
+    assert list(dataset.test["id"]) == ["ö"]
 
 
 def test_the_options_of_a_run_are_used_again(folder):
@@ -374,6 +380,15 @@ def test_the_options_of_a_run_are_used_again(folder):
     options = {"columns": "text,label", "drop_blank": True}
     run = make_run({"data": {"name": "news", "folder": str(folder / "news"), "options": options}})
     assert list(load_run_dataset(run).train["text"]) == ["Ein Tor", "Ein Netz"]
+
+
+@pytest.mark.parametrize("option", ["text_column", "label_column", "id_column"])
+@pytest.mark.parametrize("empty", ["", " ", "\ufeff"])
+def test_an_empty_column_name_is_refused(folder, option, empty):
+    make(train=",text,label\n0,Tor,a\n1,Netz,b\n")  # pandas writes its index without a name
+    with pytest.raises(UserError) as caught:
+        load_dataset("news", **{option: empty})
+    assert str(caught.value) == f"--{option.replace('_', '-')} is empty; give it the name of a column"
 
 
 # The form of submissions

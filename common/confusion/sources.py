@@ -9,7 +9,7 @@ from common.cli import UserError
 from common.data import read_labels
 from common.files import read_json
 from common.predictions import Predictions, align, read_predictions
-from common.runs import check_run, complete_runs
+from common.runs import check_run, complete_runs, run_folder
 
 SPLITS = {  # a run's prediction files, most rows first -> the kind of rows
     "oof": "out-of-fold",
@@ -94,7 +94,8 @@ def find_other(options: Namespace, path: Path, predictions: Predictions) -> tupl
     In a run, this takes the file with the same ids; if several have them, the one with the same name.
     """
     own, path = path, Path(options.compare)
-    if not path.is_file() and path.suffix != ".csv":
+    is_run = path.suffix != ".csv" or run_folder(options.compare).is_dir()  # a run may be called `v1.csv`
+    if is_run and not path.is_file():
         folder = check_run(options.compare)
         files = sorted(prediction_files(folder), key=lambda file: file.name != own.name)
         if not files:

@@ -36,6 +36,16 @@ def find_text_columns(place: object, header: Sequence[str], names: str) -> list[
     return found if found and len(found) == len(wanted) else None
 
 
+def check_names(text: str, label: str, row_id: str) -> None:
+    """Raise UserError unless the options name three different columns."""
+    names = {"--text-column": text, "--label-column": label, "--id-column": row_id}
+    for option, name in names.items():
+        if not fold(name):
+            raise UserError(f"{option} is empty; give it the name of a column")
+    if len({fold(name) for name in names.values()}) < 3:
+        raise UserError("--text-column, --label-column and --id-column must name three different columns")
+
+
 def split_names(names: str) -> list[str]:
     """`Betreff, Text` -> ["Betreff", "Text"]."""
     return [name.strip() for name in names.split(",") if name.strip()]

@@ -23,12 +23,12 @@ class Sample:
     classes: list[str] | None  # the class of each probability column; None: one column takes labels
 
 
-def read_sample(path: Path, id_column: str, classes: list[str]) -> Sample:
+def read_sample(path: Path, id_column: str, classes: list[str], encoding: str | None = None) -> Sample:
     """Read sample_submission.csv: an id column (`id_column`, else the first), and a label column or one per class.
 
     Raises UserError for other columns, for repeated ids, and if none of its labels is a class.
     """
-    table = read_table(path, all_unique=True, hint="")
+    table = read_table(path, all_unique=True, encoding=encoding)
     header = list(table.columns)
     position = find_column(path, header, id_column)
     name = header[position or 0]
@@ -47,14 +47,14 @@ def read_sample(path: Path, id_column: str, classes: list[str]) -> Sample:
     return Sample(path, header, name, list(table[name]), found)
 
 
-def adopt_sample_ids(path: Path, tables: dict[str, pd.DataFrame]) -> None:
+def adopt_sample_ids(path: Path, tables: dict[str, pd.DataFrame], encoding: str | None = None) -> None:
     """Without a column `id` in the test rows, use the column that is named like the sample's first column.
 
     Replaces tables in `tables`.
     """
     if "test" not in tables or "id" in tables["test"]:
         return
-    name = read_table(path).columns[0]
+    name = read_table(path, encoding=encoding).columns[0]
     for part, table in tables.items():
         position = find_column(path, list(table.columns), name)
         if position is not None:

@@ -23,7 +23,7 @@ from common.predictions import (
 from common.reading.columns import find_column
 from common.reading.identity import identify_recorded_rows
 from common.reading.tables import read_table
-from common.runs import check_run
+from common.runs import check_run, run_folder
 from common.submission.files import read_submission
 
 
@@ -41,9 +41,10 @@ class Contribution:
 
 
 def find_run_folder(argument: str) -> Path | None:
-    """The complete run that an argument names, or None if it names a file."""
+    """The complete run that an argument names, or None if it names a file. A run may be called `v1.csv`."""
     path = Path(argument)
-    return None if path.is_file() or path.suffix == ".csv" else check_run(argument)
+    missing_file = path.suffix == ".csv" and not run_folder(argument).is_dir()
+    return None if path.is_file() or missing_file else check_run(argument)
 
 
 def find_test_predictions(run: Path, dataset: Dataset | None) -> Path:

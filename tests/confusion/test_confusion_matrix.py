@@ -296,6 +296,17 @@ def test_split_chooses_the_rows(here, capsys):
     assert "--split selects rows of a run" in refusal(capsys, "--predictions", "p.csv", "--split", "test")
 
 
+def test_a_run_named_like_a_file_is_compared(here):
+    rows = make(["A", "B"] * 10, ["A", "B"])
+    make_run(here / "runs" / "v1.csv", test=rows)
+    for name in ("v1.csv", "runs/v1.csv"):
+        assert run_script("--run", "v1.csv", "--compare", name, "--output", "out", "--resamples", "100") == 0
+        assert (
+            json.loads(Path("out/metrics.json").read_text())["comparison"]["other"]
+            == "runs/v1.csv/predictions/test.csv"
+        )
+
+
 def test_a_run_is_compared_on_the_rows_of_the_same_name(here):
     """Row numbers serve as ids: those of oof.csv and test.csv are the same, and mean other rows."""
     oof, test, other = (make(TOPICS * 2, TOPICS, seed=seed) for seed in (1, 2, 3))

@@ -311,6 +311,18 @@ def test_a_run_brings_its_dataset_and_the_newest_run_is_taken(capsys):
     assert submission("deep/er/by_name.csv")["d"] == "Web"
 
 
+def test_a_run_may_be_named_like_a_file(capsys):
+    make_run("runs/v1.csv", FIRST)
+    for name in ("v1.csv", "runs/v1.csv"):
+        assert main([name]) == 0
+        assert submission() == {"d": "Kultur", "c": "Web", "b": "Sport", "a": "Kultur"}
+    make_submission("v1.csv", ["Web"] * 4)  # a file of that name is meant first, as before
+    assert main(["v1.csv"]) == 0
+    assert set(submission().values()) == {"Web"}
+    assert main(["runs/v1.csv"]) == 0
+    assert submission()["a"] == "Kultur"
+
+
 def test_without_a_sample_the_order_is_that_of_test_csv():
     make_dataset("plain", sample=False)
     file = make_predictions("1.csv", FIRST[::-1], IDS[::-1])
