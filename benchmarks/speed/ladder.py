@@ -164,6 +164,7 @@ def make_step(rung, model, work, recipe, device):
     step.mode = rung.mode
     for group in step.optimizer.param_groups:
         group["fused"] = True if rung.fused_optimizer else None
+    step.optimizer._step_supports_amp_scaling = rung.fused_optimizer  # else GradScaler divides the gradients itself
     return step
 
 

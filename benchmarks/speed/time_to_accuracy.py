@@ -192,7 +192,7 @@ def train_ours(arguments, device, seed):
         def begin(epoch):
             if epoch != step.epoch:
                 longest = lengths[epoch] if epoch < len(lengths) else task.max_length
-                step.recipe, step.store = replace(recipe, max_length=longest), None
+                step.recipe, step.epoch = replace(recipe, max_length=longest), None  # None: reads the texts anew
             begin_epoch(epoch)
 
         step.begin_epoch = begin

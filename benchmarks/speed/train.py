@@ -19,6 +19,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from benchmarks.options import WORKLOAD, new_parser
 from benchmarks.speed.rivals import SHAPES, fair_options, train_with_trainer
 from benchmarks.workload import (
@@ -150,6 +152,9 @@ def time_trainer(work, device, name="trainer", options=None):
     """Time an epoch of transformers.Trainer on the same articles and weights. `name` is a column of a rival."""
     model = work.model(pooling="first", attention_dropout=None if name == "trainer" else 0.0)
     reset_peak_memory(device)
+    products = torch.get_float32_matmul_precision()
+    if name == "trainer":
+        torch.set_float32_matmul_precision("highest")  # its default; open_device chose TF32
     with StepClock(device, first_only=True) as clock:
         train_with_trainer(
             model,
@@ -160,6 +165,7 @@ def time_trainer(work, device, name="trainer", options=None):
             unpadded=name == "unpadded_trainer",
             **(options or {}),
         )
+    torch.set_float32_matmul_precision(products)
     return _figures(work, clock, device)
 
 

@@ -8,6 +8,7 @@ from common.cli import UserError
 from common.confidence import coverage
 from common.confidence.coverage import Coverage, coverage_at
 from common.confidence.temperature import recalibrate
+from common.files import read_json
 from common.predicting.members import Member
 from common.predictions import Predictions, align, mean_probabilities, read_predictions
 from common.saved.settings import FILE
@@ -32,6 +33,8 @@ def read_sureness(members: Sequence[Member], runs: Sequence[Path], arguments: in
             if held_out:
                 scaling, recalibrated = recalibrate(held_out)
                 rows = f"{len(held_out.ids):,} {words}"
+                if any(read_json(run / "results.json").get("selected_on_validation") for run in runs):
+                    rows += " (epochs were selected on them, --keep best: too good)"
                 return Sureness(scaling["temperature"] if scaling else None, rows, recalibrated or held_out)
     temperature = members[0].settings.temperature if len(members) == 1 else None
     return Sureness(temperature, f"the rows named in {FILE}" if temperature else "no held-out rows", None)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.classes import class_numbers
-from common.cli import UserError
+from common.cli import UserError, note
 from common.data import Dataset, load_run_dataset
 from common.files import read_json, sha256
 from common.predictions import (
@@ -189,6 +189,9 @@ def read_weighting_rows(members: Sequence[Contribution], classes: list[str]) -> 
     name = next((name for name in (OOF, VALID) if all((run / name).exists() for run in runs)), None)
     if name is None:
         raise UserError("--weights auto needs predictions/oof.csv in every run, or predictions/valid.csv in every run")
+    for run in runs:
+        if read_json(run / "results.json").get("selected_on_validation"):
+            note(f"{run} was trained with --keep best: epochs were selected on these rows, which flatters its weight")
     files = [run / name for run in runs]
     held_out = [read_predictions(file) for file in files]
     for file, each in zip(files, held_out, strict=True):

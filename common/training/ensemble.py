@@ -129,6 +129,8 @@ def combine_members(folder: Path, dataset: Dataset, members: list[Member]) -> di
         votes = [_held_out_predictions(dataset, parts, folders) for parts in voters.values()]
         combined = _average(votes)
         write_predictions(folder / name, combined)
+        selected = [read_json(path / "results.json").get("selected_on_validation") for path in folders.values()]
+        results["selected_on_validation"] = any(selected)
         results |= {"evaluated_on": Path(name).stem} | _scores(combined) | _spread(voters, votes, combined)
     if dataset.test is not None:
         combined = _average([read_predictions(path / TEST) for path in folders.values()])
@@ -255,6 +257,8 @@ def ensemble_lines(folder: Path, results: dict) -> list[str]:
         mean, deviation = results["voter_mean"], results["voter_deviation"]
         lines.append(f"single accuracy {mean:.2%} ± {deviation:.2%}, the mean of {len(results['voters'])} models")
     lines += score_lines(results)
+    if results.get("selected_on_validation"):
+        lines.append(f"       epochs were selected on these {results['evaluated_on']} rows: their scores are too high")
     if results.get("disagreement") is not None:
         lines.append(
             f"gain   {results['gain']:+.2%} over the mean single model; "

@@ -197,6 +197,10 @@ def test_every_rung_computes_the_same(work, tmp_path):
         fit(step, tmp_path / name)
         assert step.mode == rung.mode
         assert {group["fused"] for group in step.optimizer.param_groups} == {True if rung.fused_optimizer else None}
+        scaler = torch.amp.GradScaler("cpu")  # on fp16 GPUs; it refused an optimizer that was fused once
+        scaler.scale(step.optimizer.param_groups[0]["params"][0].sum()).backward()
+        scaler.unscale_(step.optimizer)
+        scaler.step(step.optimizer)
         weights.append(model.classifier.weight.detach())
     assert len(weights) > 4
     for other in weights[1:]:
@@ -294,6 +298,8 @@ def test_a_race_is_recorded_and_not_run_again(small_data, tmp_path, rival, capsy
     assert time_to_accuracy.main([*command, "--table"]) == 0
     assert told.endswith(capsys.readouterr().out)
     assert len((tmp_path / "race.jsonl").read_text().splitlines()) == 2
+    command[command.index("32")] = "128"  # covers all texts
+    assert time_to_accuracy.main([*command, "--rival-epochs", "1"]) == 0
 
 
 def test_a_workload_repeats_its_articles(small_data):

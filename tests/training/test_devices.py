@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, Gemma3Config, PerceiverConfig
 
 import common.training.compute.devices
 from common.cli import UserError
@@ -153,6 +153,16 @@ def test_the_budget_comes_from_the_memory_that_is_free(monkeypatch):
     assert microbatch_budget(model, gpu) == int((0.9e9 - 18 * weights) / per_token)
     describe_gpu(monkeypatch, free=0.25e9, total=80e9, reserved=0.75e9)  # this process's own, of the run before
     assert microbatch_budget(model, gpu) == int((0.9e9 - 18 * weights) / per_token)
+
+
+def test_the_budget_of_a_rare_architecture(monkeypatch):
+    """Some keep their sizes in a part of their configuration, some have none of these names."""
+    describe_gpu(monkeypatch, free=1e9, total=80e9)
+    gpu, model = Device(torch.device("cuda"), "bf16"), torch.nn.Linear(4, 4)
+    model.config = Gemma3Config(text_config={"num_hidden_layers": 12, "hidden_size": 1000})
+    assert microbatch_budget(model, gpu) == int((0.9e9 - 18 * 20) / (12 * 1000 * 60))
+    model.config = PerceiverConfig()
+    assert microbatch_budget(model, gpu) == 512
 
 
 def test_errors_that_mean_full_memory():

@@ -22,7 +22,9 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
+import common.training.compute.attention
 import common.training.compute.forward
+from common.training.compute.attention import has_varlen_kernel
 from common.training.compute.devices import Device
 from common.training.compute.forward import choose_mode, compile_layers, compute_logits
 from common.training.encoders.pooling import add_mean_pooling
@@ -231,6 +233,38 @@ def test_compiled_layers_are_few_graphs_and_compute_the_same(monkeypatch, few_gr
             compute_logits(
                 compiled, TokenStore(texts(*lengths), torch.device("cpu")).gather(np.arange(len(lengths))), mode
             )
+
+
+def test_a_kernel_without_scale_is_not_used(monkeypatch):
+    """As in torch 2.10, which such a GPU may run."""
+
+    def varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
+        return query
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    for kernel, usable in ((varlen_attn, False), (lambda *given, scale: given[0], True)):
+        monkeypatch.setattr(common.training.compute.attention, "varlen_attn", kernel)
+        has_varlen_kernel.cache_clear()
+        assert has_varlen_kernel(torch.device("cpu")) is usable
+    has_varlen_kernel.cache_clear()
+
+
+def test_each_encoder_of_an_ensemble_is_compiled(monkeypatch, few_graphs):
+    """torch compiles a function eight times at most; the graphs of the encoder before do not count."""
+    counter = torch._dynamo.testing.CompileCounter()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter))
+    graphs = []
+    for hidden in (16, 24, 32, 32):
+        model = BertForSequenceClassification(BertConfig(**SIZES | {"hidden_size": hidden}))
+        compile_layers(model)
+        before = counter.frame_count
+        for lengths in SHAPES[:3]:
+            batch = TokenStore(texts(*lengths), torch.device("cpu")).gather(np.arange(len(lengths)))
+            compute_logits(model, batch, "packed").sum().backward()
+        with torch.inference_mode():
+            compute_logits(model.eval(), batch, "packed")
+        graphs.append(counter.frame_count - before)
+    assert graphs[0] == graphs[1] == graphs[2] > 0 and graphs[3] == 0  # another seed shares them
 
 
 @pytest.mark.slow  # a whole model is captured again and again

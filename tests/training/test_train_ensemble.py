@@ -223,3 +223,20 @@ def test_parts_that_cannot_be(members, capsys):
     assert train_ensemble.main(["--members", members]) == 2
     assert f"--members {members}: expected a part and the number of parts" in capsys.readouterr().err
     assert train_ensemble.main(["--members", "1/2", "--overwrite"]) == 2
+
+
+def test_scores_on_rows_that_chose_the_epoch_are_marked(small_data, in_tmp, capsys):
+    """In the ensemble's results, by create_ensemble_submission.py and by predict.py."""
+    import create_ensemble_submission
+    import predict
+
+    arguments = [*QUICK, "--data", str(small_data), "--seeds", "2", "--valid-fraction", "0.3", "--max-steps", "1"]
+    for keep, count in (("best", 1), ("last", 0)):
+        assert train_ensemble.main([*arguments, "--keep", keep, "--run", keep]) == 0
+        assert read_json(f"runs/{keep}/results.json")["selected_on_validation"] is bool(count)
+        assert capsys.readouterr().out.count("epochs were selected on these valid rows: their scores are too") == count
+        parts = [f"runs/{keep}/members/tiny-seed{seed}" for seed in range(2)]
+        assert create_ensemble_submission.main([*parts, "--weights", "auto", "--output", f"{keep}.csv"]) == 0
+        assert " ".join(capsys.readouterr().out.split()).count("epochs were selected on these rows") == 2 * count
+        assert predict.main([keep, str(small_data / "test.csv"), "--min-probability", "0.1", "--output", "p.csv"]) == 0
+        assert " ".join(capsys.readouterr().out.split()).count("epochs were selected on them, --keep best") == count

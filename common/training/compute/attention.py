@@ -27,15 +27,18 @@ class Packed:
 
 @cache
 def has_varlen_kernel(device: torch.device) -> bool:
-    """Whether the kernel runs on this GPU and build of torch, found by one small call."""
+    """Whether the kernel runs on this GPU and build of torch, found by one small call.
+
+    torch 2.10 has a kernel without `scale`.
+    """
     if varlen_attn is None or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     row = torch.ones(8, 1, 64, device=device, dtype=torch.bfloat16)
     starts = torch.tensor([0, 3, 8], device=device, dtype=torch.int32)
     try:
-        output: Any = varlen_attn(row, row, row, starts, starts, 5, 5)
+        output: Any = varlen_attn(row, row, row, starts, starts, 5, 5, scale=0.125)
         return bool(output.isfinite().all())
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError, TypeError):
         return False
 
 

@@ -20,6 +20,8 @@ from common.training.compute.devices import Device
 from common.training.encoders.architectures import PADDING_MATTERS, POSITIONS_AFTER_PADDING
 from common.training.encoders.pooling import encoder_layers
 
+_compiled: list[tuple] = []  # the shapes of the weights of the encoder that was compiled last
+
 
 def choose_mode(model: PreTrainedModel, device: Device) -> str:
     """How to compute batches of this model on this device.
@@ -44,7 +46,12 @@ def compile_layers(model: PreTrainedModel) -> None:
     """Compile the layers. BERT-like layers share one graph before attention and one after it.
 
     Attention is not compiled, so the graphs depend only on the number of tokens, not on the texts, and few are needed.
+    An encoder of another shape than the one before begins with none: torch compiles a function eight times at most.
     """
+    shape = tuple(tuple(parameter.shape) for parameter in model.base_model.parameters())
+    if _compiled and shape != _compiled[-1]:
+        torch.compiler.reset()
+    _compiled[:] = [shape]
     if encoder_layers(model) is None:
         model.compile(dynamic=True)
     else:

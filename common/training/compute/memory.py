@@ -24,12 +24,15 @@ def microbatch_budget(model: PreTrainedModel, device: Device, training: bool = T
     """
     if device.device.type != "cuda":
         return CPU_MICROBATCH_TOKENS
-    config = model.config
+    config = model.config.get_text_config()
+    layers, hidden = (getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size"))
+    if not layers or not hidden:  # a rare architecture
+        return FEWEST_MICROBATCH_TOKENS
     weights = sum(parameter.numel() for parameter in model.parameters())
     # Memory that this process has reserved, for example for the previous member of an ensemble, can be used again
     available = torch.cuda.mem_get_info(device.device)[0] + torch.cuda.memory_reserved(device.device)
     free = 0.9 * available - weights * (TRAINING_BYTES if training else PREDICTION_BYTES)
-    per_token = config.num_hidden_layers * config.hidden_size * (ACTIVATION_BYTES if training else 2)
+    per_token = layers * hidden * (ACTIVATION_BYTES if training else 2)
     if device.precision == "fp32":
         per_token *= 2
     return int(min(max(free / per_token, FEWEST_MICROBATCH_TOKENS), MOST_MICROBATCH_TOKENS))
