@@ -251,14 +251,16 @@ def test_a_kernel_without_scale_is_not_used(monkeypatch):
 
 def test_each_encoder_of_an_ensemble_is_compiled(monkeypatch, few_graphs):
     """torch compiles a function eight times at most; the graphs of the encoder before do not count."""
-    counter = torch._dynamo.testing.CompileCounter()
+    from torch._dynamo.testing import CompileCounter  # loads torch's compiler
+
+    counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter))
     graphs = []
     for hidden in (16, 24, 32, 32):
-        model = BertForSequenceClassification(BertConfig(**SIZES | {"hidden_size": hidden}))
+        model = BertForSequenceClassification(BertConfig(**SIZES | {"hidden_size": hidden, "num_hidden_layers": 1}))
         compile_layers(model)
         before = counter.frame_count
-        for lengths in SHAPES[:3]:
+        for lengths in SHAPES[:2]:
             batch = TokenStore(texts(*lengths), torch.device("cpu")).gather(np.arange(len(lengths)))
             compute_logits(model, batch, "packed").sum().backward()
         with torch.inference_mode():
