@@ -257,7 +257,7 @@ def test_each_encoder_of_an_ensemble_is_compiled(monkeypatch, few_graphs):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter))
     graphs = []
     for hidden in (16, 24, 32, 32):
-        model = BertForSequenceClassification(BertConfig(**SIZES | {"hidden_size": hidden, "num_hidden_layers": 1}))
+        model = BertForSequenceClassification(BertConfig(**SIZES | {"hidden_size": hidden, "num_hidden_layers": 2}))
         compile_layers(model)
         before = counter.frame_count
         for lengths in SHAPES[:2]:
