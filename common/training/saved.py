@@ -63,7 +63,7 @@ def load_encoder(
     if [name for _, name in sorted(labels.items())] != settings.classes:
         raise UserError(f"{folder}: config.json and predicting.json have different classes; are they of two runs?")
     tokenizer = load_part(AutoTokenizer.from_pretrained, source, trust_remote_code=False)
-    model = load_model(source, tokenizer, settings.classes, seed=0, pooling="first", print_line=_silent)
+    model = load_model(source, tokenizer, settings.classes, seed=0, pooling="saved", print_line=_silent)
     missing = head_parameters(model) - _weight_names(folder)
     if missing:
         raise UserError(f"{folder} has no weights for its classes ({min(missing)}); it is no trained classifier")

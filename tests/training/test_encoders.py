@@ -15,6 +15,7 @@ from common.training.encoders.tokenizer import load_tokenizer
 from common.training.encoders.trial import try_model
 from common.training.saved import write_model
 from common.training.tokens import TokenStore, encode
+from tests.training.encoder_folders import edit_json, load
 from tests.training.small_encoders import TEXTS, save_small_encoder
 
 CPU = Device(torch.device("cpu"), "fp32")
@@ -60,6 +61,35 @@ def test_logits_are_those_of_the_saved_model(model_type, tmp_path):
 def test_packed_is_for_types_that_are_tested(model_type, tmp_path):
     """With the first token too: the mean is tested above."""
     assert compare_with_pipeline(model_type, tmp_path, pooling="first") < 1e-5
+
+
+@pytest.mark.parametrize(("model_type", "first"), [("modernbert", "cls"), ("eurobert", "bos")])
+def test_pooling_is_as_asked_or_as_saved(model_type, first, tmp_path):
+    """Whatever the checkpoint's own setting is."""
+    save_small_encoder(model_type, tmp_path)
+    for saved in (first, "mean"):
+        edit_json(tmp_path / "config.json", classifier_pooling=saved)
+        for pooling, expected in (("first", first), ("mean", "mean"), ("saved", saved)):
+            assert load(tmp_path, pooling=pooling).config.classifier_pooling == expected
+
+
+def test_a_saved_pooling_layer_is_kept_unless_the_first_token_is_asked_for(checkpoint, tokenizer, tmp_path):
+    write_model(tmp_path / "model", load(checkpoint, pooling="mean"), tokenizer)
+    batch = TokenStore(encode(tokenizer, TEXTS), CPU.device).gather([0, 1, 2, 3])
+
+    def logits(folder, pooling):
+        return compute_logits(load(folder, pooling=pooling).eval(), batch, "packed")
+
+    first, mean = logits(checkpoint, "first"), logits(checkpoint, "mean")
+    assert not torch.allclose(first, mean)
+    assert torch.equal(logits(tmp_path / "model", "saved"), mean) and torch.equal(
+        logits(tmp_path / "model", "mean"), mean
+    )
+    removed = load(tmp_path / "model", pooling="first")
+    assert removed.config.num_hidden_layers == len(removed.bert.encoder.layer) == 2
+    assert torch.equal(logits(tmp_path / "model", "first"), first)
+    write_model(tmp_path / "again", removed, tokenizer)
+    assert torch.equal(logits(tmp_path / "again", "saved"), first)
 
 
 @pytest.mark.slow  # about 110 architectures, a second each

@@ -7,8 +7,8 @@ An architecture in none of these lists uses the library's own forward pass on pa
 # tests/training/test_encoders.py compares each with the library's own forward pass.
 BERT_LIKE = frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"})
 
-# These have a setting for pooling: `classifier_pooling` is "mean" or "cls".
-POOLED_BY_CONFIG = frozenset({"eurobert", "modernbert"})
+# These have a setting for pooling: `classifier_pooling` is "mean" or, for the first token, the value here.
+POOLED_BY_CONFIG = {"eurobert": "bos", "modernbert": "cls"}
 
 # Positions start at the padding id + 1, so fewer tokens fit than there are position embeddings.
 POSITIONS_AFTER_PADDING = frozenset(
@@ -42,4 +42,4 @@ ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", 
 
 def can_pool_by_mean(model_type: str) -> bool:
     """Whether `--pooling mean` is available for this architecture."""
-    return model_type in BERT_LIKE | POOLED_BY_CONFIG
+    return model_type in BERT_LIKE or model_type in POOLED_BY_CONFIG

@@ -9,7 +9,12 @@ from transformers.modeling_utils import remove_tied_weights_from_state_dict
 from common.cli import UserError
 from common.training.encoders.architectures import ATTENTION_DROPOUT_NAMES, DROPOUT_NAMES, POOLED_BY_CONFIG
 from common.training.encoders.configs import load_config, load_part, set_padding
-from common.training.encoders.pooling import add_mean_pooling, encoder_layers, freeze_pooling_layer
+from common.training.encoders.pooling import (
+    add_mean_pooling,
+    encoder_layers,
+    freeze_pooling_layer,
+    remove_mean_pooling,
+)
 from common.training.encoders.sources import Source
 from common.training.encoders.tiny import build_tiny_model
 
@@ -28,7 +33,7 @@ def load_model(
     """An encoder with a classification head, float32, on the CPU.
 
     `classes` [k] become the config's labels. `seed` is the random seed of the head (and of all weights of `tiny`).
-    `pooling` is "first" (the first token, the architecture's default) or "mean" (see pooling.py). `dropout` and
+    `pooling` is "first" (the first token), "mean" (see pooling.py) or "saved" (the checkpoint's own). `dropout` and
     `attention_dropout` replace the checkpoint's values unless None. A checkpoint's own head is kept only if its class
     names are the same; `print_line` reports this. Raises UserError if the weights cannot be loaded or do not fit.
     """
@@ -45,8 +50,8 @@ def load_model(
         set_padding(config, tokenizer)
         known = [str(name) for _, name in sorted((config.id2label or {}).items())]
         settings = {**labels, **_dropout_settings(config, dropout, attention_dropout)}
-        if config.model_type in POOLED_BY_CONFIG and pooling == "mean":
-            settings["classifier_pooling"] = "mean"
+        if config.model_type in POOLED_BY_CONFIG and pooling != "saved":
+            settings["classifier_pooling"] = "mean" if pooling == "mean" else POOLED_BY_CONFIG[config.model_type]
         for name, value in settings.items():
             setattr(config, name, value)
         model, report = load_part(
@@ -63,7 +68,10 @@ def load_model(
         _settle_head(model, report, known, classes, print_line)
     layers = encoder_layers(model)
     if layers is not None and getattr(model.config, "mean_pooling_layer", False):  # trained by this project before
-        freeze_pooling_layer(layers[-1])
+        if pooling == "first":
+            remove_mean_pooling(model)
+        else:
+            freeze_pooling_layer(layers[-1])
     elif pooling == "mean" and model.config.model_type not in POOLED_BY_CONFIG:
         add_mean_pooling(model)
     return model

@@ -44,6 +44,15 @@ def add_mean_pooling(model: PreTrainedModel) -> None:
     freeze_pooling_layer(layer)
 
 
+def remove_mean_pooling(model: PreTrainedModel) -> None:
+    """Remove the layer that add_mean_pooling appended: the head then reads the encoder's own first token."""
+    layers = encoder_layers(model)
+    assert layers is not None
+    del layers[-1]
+    model.config.num_hidden_layers -= 1
+    model.config.mean_pooling_layer = False
+
+
 def freeze_pooling_layer(layer: torch.nn.Module) -> None:
     """Make the pooling layer a fixed function: no gradients, no dropout (its inputs already had dropout)."""
     layer.requires_grad_(False)
