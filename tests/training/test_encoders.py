@@ -104,6 +104,18 @@ def test_every_architecture_is_equal_or_refused(model_type, tmp_path):
         assert compare_with_pipeline(model_type, tmp_path) < 1e-5
 
 
+def test_a_bert_without_token_types_is_refused_and_a_trial_draws_no_random_numbers(checkpoint, tokenizer):
+    model = load(checkpoint)
+    state = torch.get_rng_state()
+    try_model(model, tokenizer, CPU)
+    assert torch.equal(torch.get_rng_state(), state) and all(p.grad is None for p in model.parameters())
+    model.bert.embeddings.token_type_embeddings.weight = torch.nn.Parameter(torch.zeros(0, 16))
+    model.config.type_vocab_size = 0
+    model.save_pretrained(checkpoint)
+    with pytest.raises(UserError, match=r"\(bert\) cannot classify texts in fp32"):
+        try_model(load(checkpoint), tokenizer, CPU)
+
+
 def test_an_architecture_that_cannot_compute_in_bf16_says_so(tmp_path):
     save_small_encoder("deberta", tmp_path)
     source = find_source(str(tmp_path))
