@@ -86,6 +86,20 @@ def test_packed_equals_the_librarys_forward_pass(family, pooling):
     assert expected.std(dim=0).min() > 1e-3  # the texts differ: equality says something
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_the_padding_id_within_a_text_has_the_librarys_position(family):
+    model = make(family, "mean")
+    encoded = texts(7, 3, 12)
+    usual = library_logits(model, encoded, 0)
+    encoded.tokens[[1, 4, 5, 7, 21]] = SIZES["pad_token_id"]
+    batch = TokenStore(encoded, torch.device("cpu")).gather(np.arange(3))
+    expected = torch.stack([library_logits(model, encoded, row) for row in range(3)])
+    for mode in ("packed", "rectangle"):
+        torch.testing.assert_close(compute_logits(model, batch, mode), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(usual, expected[0], rtol=0.01)
+
+
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 @pytest.mark.parametrize("mode", ["packed", "rectangle", "varlen"])
 def test_gradients_equal_the_librarys(mode, pooling, kernel):

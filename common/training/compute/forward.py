@@ -66,8 +66,10 @@ def compute_logits(model: PreTrainedModel, batch: Packed, mode: str) -> torch.Te
     if mode == "padded" or stack is None:
         return _padded_logits(model, batch)
     base: Any = model.base_model  # BERT-like: embeddings, encoder, perhaps a pooler
-    offset = base.embeddings.padding_idx + 1 if base.config.model_type in POSITIONS_AFTER_PADDING else 0
-    hidden = base.embeddings(input_ids=batch.ids[None], position_ids=batch.places[None] + offset)  # [1, tokens, h]
+    positions = batch.places
+    if base.config.model_type in POSITIONS_AFTER_PADDING:
+        positions = _positions_after_padding(batch, base.embeddings.padding_idx)
+    hidden = base.embeddings(input_ids=batch.ids[None], position_ids=positions[None])  # [1, tokens, h]
     if hasattr(base, "embeddings_project"):
         hidden = base.embeddings_project(hidden)
     hidden = hidden.squeeze(0)
@@ -83,6 +85,17 @@ def compute_logits(model: PreTrainedModel, batch: Packed, mode: str) -> torch.Te
     if getattr(base, "pooler", None) is not None:
         return head.classifier(head.dropout(base.pooler(summary[:, None])))
     return head.classifier(summary[:, None])  # both read the first of [texts, 1, h]
+
+
+def _positions_after_padding(batch, padding):
+    """Positions [tokens] from `padding` + 1. The library does not count the id `padding`, even within a text.
+
+    A text holds this id if it spells the padding token, or if the configuration's padding is not the tokenizer's.
+    """
+    counts = (batch.ids != padding).long()
+    total = counts.cumsum(0)
+    before = (total - counts).index_select(0, batch.starts[:-1])  # [texts]
+    return (total - before[batch.owner]) * counts + padding
 
 
 def _run(model, layer, *inputs):
