@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -24,7 +24,7 @@ from common.training.encoders.registry import MODELS
 from common.training.encoders.sources import find_source
 from common.training.encoders.tokenizer import load_tokenizer
 from common.training.run import _stuck_line
-from tests.training.encoder_folders import SIZES, TEXTS, load
+from tests.training.encoder_folders import SIZES, TEXTS, edit_json, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,6 +74,34 @@ def test_missing_encoder_weights_are_refused(checkpoint):
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(UserError, match=r"16 encoder weights are missing"):
+        load(checkpoint)
+
+
+def test_encoder_weights_without_a_place_get_a_warning(checkpoint):
+    """A head of pre-training, position ids and a pooler are no part of the encoder's layers."""
+    lines = []
+    weights = load_file(checkpoint / "model.safetensors")
+    extra = {"bert.embeddings.position_ids": torch.arange(512)[None], "bert.pooler.extra.weight": torch.zeros(1)}
+    save_file(weights | extra, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    load(checkpoint, print_line=lines.append)
+    assert lines == []
+    edit_json(checkpoint / "config.json", num_hidden_layers=1)
+    load(checkpoint, print_line=lines.append)
+    name = "bert.encoder.layer.1.attention.output.LayerNorm.bias"
+    assert [line.split(";")[0] for line in lines] == [
+        f"warning: 16 encoder weights of the checkpoint are not used, e.g. {name}"
+    ]
+    BertModel(BertConfig(vocab_size=len(weights["bert.embeddings.word_embeddings.weight"]), **SIZES)).save_pretrained(
+        checkpoint
+    )
+    edit_json(checkpoint / "config.json", num_hidden_layers=1)
+    load(checkpoint, print_line=lines.append)
+    assert lines[1] == lines[0].replace("bert.", "")
+
+
+def test_relative_positions_are_refused(checkpoint):
+    edit_json(checkpoint / "config.json", position_embedding_type="relative_key_query")
+    with pytest.raises(UserError, match=r"position_embedding_type 'relative_key_query'.*absolute positions"):
         load(checkpoint)
 
 

@@ -7,7 +7,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from common.cli import UserError
-from common.training.encoders.architectures import ATTENTION_DROPOUT_NAMES, DROPOUT_NAMES, POOLED_BY_CONFIG
+from common.training.encoders.architectures import (
+    ATTENTION_DROPOUT_NAMES,
+    BERT_LIKE,
+    DROPOUT_NAMES,
+    POOLED_BY_CONFIG,
+)
 from common.training.encoders.configs import load_config, load_part, set_padding
 from common.training.encoders.pooling import (
     add_mean_pooling,
@@ -64,7 +69,7 @@ def load_model(
             weights_only=True,
             trust_remote_code=False,
         )
-        _check_loaded(source, model, report)
+        _check_loaded(source, model, report, print_line)
         _settle_head(model, report, known, classes, print_line)
     layers = encoder_layers(model)
     if layers is not None and getattr(model.config, "mean_pooling_layer", False):  # trained by this project before
@@ -143,8 +148,17 @@ def _dropout_settings(
     return settings
 
 
-def _check_loaded(source: Source, model: PreTrainedModel, report: dict) -> None:
-    """Only the head may be new. If encoder weights are missing, training would silently start from noise."""
+def _check_loaded(source: Source, model: PreTrainedModel, report: dict, print_line: Callable[[str], None]) -> None:
+    """Only the head may be new. If encoder weights are missing, training would silently start from noise.
+
+    Encoder weights that the model has no place for get a warning.
+    """
+    positions = getattr(model.config, "position_embedding_type", None) or "absolute"
+    if model.config.model_type in BERT_LIKE and positions != "absolute":
+        raise UserError(
+            f"model {source.location!r} has the position_embedding_type {positions!r}, which transformers 5 does not "
+            "compute; use an encoder with absolute positions"
+        )
     head = head_parameters(model)
     missing = [name for name in report["missing_keys"] if name not in head]
     mismatched = [str(entry[0]) for entry in report["mismatched_keys"] if entry[0] not in head]
@@ -152,4 +166,13 @@ def _check_loaded(source: Source, model: PreTrainedModel, report: dict) -> None:
         raise UserError(
             f"model {source.location!r} does not fit its architecture ({model.config.model_type}): "
             f"{len(missing + mismatched)} encoder weights are missing or misshapen, e.g. {(missing + mismatched)[0]}"
+        )
+    base: torch.nn.Module = model.base_model
+    parts = {name for name, _ in base.named_children()} - {"pooler"}
+    names = [str(name) for name in report["unexpected_keys"] if str(name).endswith((".weight", ".bias"))]
+    unused = sorted(name for name in names if name.removeprefix(f"{model.base_model_prefix}.").split(".")[0] in parts)
+    if unused:
+        print_line(
+            f"warning: {len(unused)} encoder weights of the checkpoint are not used, e.g. {unused[0]}; does its "
+            "config.json fit?"
         )
