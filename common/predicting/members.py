@@ -50,8 +50,15 @@ def is_model(path: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weights in a model folder: an encoder's or those of `tfidf`."""
-    return sorted([*folder.glob("*.safetensors"), *folder.glob("tfidf.npz")])
+    """The weights in a model folder: an encoder's or those of `tfidf`.
+
+    Raises UserError for a link to a file that is not there.
+    """
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("tfidf.npz")])
+    for path in files:
+        if not path.exists():
+            raise UserError(f"{path} is a link to a file that is not there; copy the folder with cp -rL")
+    return files
 
 
 def _model_folders(run: Path) -> list[Path]:

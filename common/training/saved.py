@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.cli import UserError
 from common.files import replace, share, writing
@@ -15,9 +15,10 @@ from common.saved.card import describe_model
 from common.saved.settings import Settings, read_settings
 from common.tfidf.run import is_tfidf, predict_tfidf
 from common.training.compute.devices import Device
-from common.training.encoders.configs import load_config, load_part
+from common.training.encoders.configs import load_config
 from common.training.encoders.models import head_parameters, load_model, unshared_weights
 from common.training.encoders.sources import find_source
+from common.training.encoders.tokenizer import load_saved_tokenizer
 from common.training.prediction import predict
 from common.training.tokens import encode
 
@@ -58,11 +59,12 @@ def load_encoder(
 
     `folder` is a model folder, `settings` its predicting.json. Raises UserError if they do not match.
     """
-    source = find_source(str(folder))
-    labels = load_config(source).id2label or {}
+    source = find_source(str(folder.resolve()))
+    config = load_config(source)
+    labels = config.id2label or {}
     if [name for _, name in sorted(labels.items())] != settings.classes:
         raise UserError(f"{folder}: config.json and predicting.json have different classes; are they of two runs?")
-    tokenizer = load_part(AutoTokenizer.from_pretrained, source, trust_remote_code=False)
+    tokenizer = load_saved_tokenizer(source, config)
     model = load_model(source, tokenizer, settings.classes, seed=0, pooling="saved", print_line=_silent)
     missing = head_parameters(model) - _weight_names(folder)
     if missing:

@@ -20,6 +20,7 @@ from common.hub import explain_fetch
 from common.training.encoders.architectures import POSITIONS_AFTER_PADDING
 from common.training.encoders.sources import PEFT_ADAPTER, Source, weight_files
 
+TOKENIZER_FILES = ("*token*.json", "vocab.*", "merges.txt", "*.model")  # the files of all tokenizers
 MOST_LAYERS = 1000  # a configuration with more layers is damaged or hostile
 UNLIMITED = 2**20  # positions, if the configuration has no maximum
 
@@ -61,7 +62,8 @@ def _guess_model_type(source: Source, architectures: list[str] | None) -> str:
 def describe_source(source: Source) -> dict:
     """The encoder's identity and size: {"revision", "parameters", "model_type", "weights"}.
 
-    The revision is the hub's commit (see common/hub.py) or a hash of a local folder's configuration and weights.
+    The revision is the hub's commit (see common/hub.py) or a hash of a local folder's configuration, weights and
+    tokenizer.
     "weights" is the format of the loaded file, "safetensors" or "pickle". Raises UserError.
     """
     if source.location == "tiny":
@@ -77,7 +79,8 @@ def describe_source(source: Source) -> dict:
                 f"model folder {source.folder}: config.json describes {parameters:,} weights, "
                 f"the files of its weights have {held:,} bytes"
             )
-        digests = [sha256(path) for path in sorted([source.folder / "config.json", *files])]
+        vocabulary = [path for pattern in TOKENIZER_FILES for path in source.folder.glob(pattern) if path.is_file()]
+        digests = [sha256(path) for path in sorted({source.folder / "config.json", *files, *vocabulary})]
         revision = "sha256:" + hashlib.sha256("".join(digests).encode()).hexdigest()
     return {
         "revision": revision,
@@ -157,7 +160,10 @@ def load_part(loader: Callable, source: Source, **settings: Any) -> Any:
 
 def explain(source: Source, error: Exception) -> str:
     """Why an encoder cannot be loaded, in one line."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    first = " ".join(lines[:2]) if lines[0].endswith((":", "(")) else lines[0]
+    if isinstance(error, KeyError):  # its message is the key alone
+        first = f"unknown key {first}"
     if source.folder:
         return f"model folder {source.location} cannot be loaded: {first}"
     why = explain_fetch(error)

@@ -23,6 +23,9 @@ from common.training.encoders.pooling import (
 from common.training.encoders.sources import Source
 from common.training.encoders.tiny import build_tiny_model
 
+# A checkpoint's own settings of these would change what the model returns, and what `pipeline` makes of it
+PLAIN_OUTPUT = {"problem_type": None, "output_attentions": False, "output_hidden_states": False, "return_dict": True}
+
 
 def load_model(
     source: Source,
@@ -54,7 +57,7 @@ def load_model(
         config = load_config(source)
         set_padding(config, tokenizer)
         known = [str(name) for _, name in sorted((config.id2label or {}).items())]
-        settings = {**labels, **_dropout_settings(config, dropout, attention_dropout)}
+        settings = {**labels, **PLAIN_OUTPUT, **_dropout_settings(config, dropout, attention_dropout)}
         if config.model_type in POOLED_BY_CONFIG and pooling != "saved":
             settings["classifier_pooling"] = "mean" if pooling == "mean" else POOLED_BY_CONFIG[config.model_type]
         for name, value in settings.items():

@@ -1,6 +1,7 @@
 """Where an encoder comes from: a short name, a hub id or a local folder. No torch, so a typo fails at once."""
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,10 @@ def find_source(name: str) -> Source:
     if name in MODELS:
         return Source(name, MODELS[name].hub_id, MODELS[name].revision)
     path = Path(name)
-    if name and path.is_dir():
-        return Source(path.resolve().name, str(_find_model(path)))
     known = [*MODELS, *BUILT]
+    if name and path.is_dir():
+        location = str(_find_model(path))
+        return Source(path.resolve().name, os.path.join(".", location) if location in known else location)
     if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
         near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -51,8 +53,16 @@ def find_source(name: str) -> Source:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a folder: .safetensors files, else pytorch_model*.bin; sorted."""
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    """The weight files of a folder, sorted: model*.safetensors, else pytorch_model*.bin, else other .safetensors.
+
+    Raises UserError for a link to a file that is not there.
+    """
+    patterns = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
+    files = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+    for path in files:
+        if not path.exists():
+            raise UserError(f"{path} is a link to a file that is not there; copy the folder with cp -rL")
+    return files
 
 
 def _find_model(folder: Path) -> Path:

@@ -35,7 +35,14 @@ from common.training.encoders.tiny import build_tiny_tokenizer
 MEASURED, MEASURED_CHARACTERS = 1000, 400
 MOST_UNKNOWN, MANY_UNKNOWN = 0.5, 0.02  # shares of unknown tokens: an error above the first, a warning above the second
 MANY_PIECES = 4.0  # tokens per word; German encoders need 1.3 to 1.7 for German
-SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+SENTENCEPIECE_FILES = (
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.model",
+)
+CONFIG = "tokenizer_config.json"
 
 
 def load_tokenizer(source: Source, train_texts: Iterable[str]) -> tuple[PreTrainedTokenizerBase, list[str]]:
@@ -54,7 +61,11 @@ def load_tokenizer(source: Source, train_texts: Iterable[str]) -> tuple[PreTrain
     _check_files(source, tokenizer)
     tokenizer, warnings = _prefer_file(source, tokenizer, config, texts)
     set_padding(config, tokenizer)
-    if any(tokenizer("a").get("token_type_ids", [])):  # transformers' pipeline would use them, and training does not
+    try:
+        first = tokenizer("a")
+    except Exception as error:  # a vocabulary without its unknown token; the libraries raise plain Exceptions
+        raise UserError(explain(source, error)) from error
+    if any(first.get("token_type_ids", [])):  # transformers' pipeline would use them, and training does not
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     # GottBERT and others have no maximum (transformers then says 1e30)
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions(config))
@@ -66,13 +77,23 @@ def load_tokenizer(source: Source, train_texts: Iterable[str]) -> tuple[PreTrain
     return tokenizer, warnings + _check_ends(tokenizer, config)
 
 
+def load_saved_tokenizer(source: Source, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that this project saved. Raises UserError if its files are not all there."""
+    if not find_file(source, CONFIG):
+        raise UserError(f"model folder {source.location} has no {CONFIG}; copy all files of the folder")
+    tokenizer = _load_as_library(source, config)
+    _check_files(source, tokenizer)
+    _check_size(source, tokenizer, config)
+    return tokenizer
+
+
 def _load_as_library(source: Source, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """The tokenizer that transformers builds."""
     try:
         return load_part(AutoTokenizer.from_pretrained, source, config=config, trust_remote_code=False)
     except UserError:
         # ModernBERT with only vocab.txt: transformers wants tokenizer.json, but the class in the files does not
-        named = _read(source, "tokenizer_config.json").get("tokenizer_class", "")
+        named = _read(source, CONFIG).get("tokenizer_class", "")
         kind = getattr(transformers, named.removesuffix("Fast"), None)
         if find_file(source, "vocab.txt") and kind is not None:
             return load_part(kind.from_pretrained, source)
@@ -139,7 +160,7 @@ def _prefer_file(
     if same_pieces and original.num_special_tokens_to_add(False) == 0:
         return tokenizer, []  # tokenizer.json defines no special tokens; the class does
     vocabulary = original.get_vocab()
-    stored = {**_read(source, "special_tokens_map.json"), **_read(source, "tokenizer_config.json")}
+    stored = {**_read(source, "special_tokens_map.json"), **_read(source, CONFIG)}
     named = {
         name: token
         for name, token in tokenizer.special_tokens_map.items()
