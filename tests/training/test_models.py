@@ -105,6 +105,14 @@ def test_relative_positions_are_refused(checkpoint):
         load(checkpoint)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_a_bert_that_is_a_decoder_is_refused(checkpoint, pooling):
+    """Its logits would be the same for all texts."""
+    edit_json(checkpoint / "config.json", is_decoder=True)
+    with pytest.raises(UserError, match=r"is a decoder .*set \"is_decoder\" to false"):
+        load(checkpoint, pooling=pooling)
+
+
 def to_pickle(folder, **changes):
     """Replace a folder's model.safetensors by pytorch_model.bin; `changes` go into the dictionary of weights."""
     torch.save(load_file(folder / "model.safetensors") | changes, folder / "pytorch_model.bin")

@@ -4,12 +4,15 @@ import importlib.util
 import json
 
 import pytest
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoTokenizer,
     BertConfig,
     LlamaConfig,
     LlamaModel,
+    MPNetConfig,
+    MPNetModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
@@ -43,6 +46,16 @@ def test_positions_cap_a_tokenizer_without_maximum(tmp_path, tokenizer):
     loaded, _ = load_tokenizer(find_source(str(tmp_path)), TEXTS)
     assert loaded.model_max_length == 512
     assert max_positions(BertConfig(max_position_embeddings=512)) == 512
+    assert max_positions(MPNetConfig(max_position_embeddings=40, pad_token_id=0)) == 38
+
+
+@torch.no_grad()
+def test_the_longest_text_that_mpnet_reads():
+    config = MPNetConfig(vocab_size=9, max_position_embeddings=40, pad_token_id=0, **SIZES)
+    model = MPNetModel(config).eval()
+    assert model(torch.full((1, max_positions(config)), 5)).last_hidden_state.shape[1] == 38
+    with pytest.raises(IndexError):
+        model(torch.full((1, max_positions(config) + 1), 5))
 
 
 def simple_tokenizer(lowercase, strip_accents, vocabulary):

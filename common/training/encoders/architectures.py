@@ -31,6 +31,9 @@ POSITIONS_AFTER_PADDING = frozenset(
     }
 )
 
+# Architectures whose padding id is fixed, whatever `pad_token_id` is.
+FIXED_PADDING = {"mpnet": 1}
+
 # Padding changes the logits of these (through convolutions, Fourier transforms or shared summaries; XLNet reads the
 # last position), so a batch holds only texts of equal length.
 PADDING_MATTERS = frozenset({"canine", "convbert", "fnet", "mobilebert", "nystromformer", "xlnet", "yoso"})

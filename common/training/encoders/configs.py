@@ -17,7 +17,7 @@ from transformers.utils import cached_file
 from common.cli import UserError
 from common.files import sha256
 from common.hub import explain_fetch
-from common.training.encoders.architectures import POSITIONS_AFTER_PADDING
+from common.training.encoders.architectures import FIXED_PADDING, POSITIONS_AFTER_PADDING
 from common.training.encoders.sources import PEFT_ADAPTER, Source, weight_files
 
 TOKENIZER_FILES = ("*token*.json", "vocab.*", "merges.txt", "*.model")  # the files of all tokenizers
@@ -118,7 +118,7 @@ def max_positions(config: PreTrainedConfig) -> int:
     limit = getattr(config, "max_position_embeddings", None) or UNLIMITED
     if limit < 0:  # XLNet
         return UNLIMITED
-    padding = getattr(config, "pad_token_id", None) or 0
+    padding = FIXED_PADDING.get(config.model_type, getattr(config, "pad_token_id", None) or 0)
     return limit - (padding + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
 
 

@@ -156,6 +156,11 @@ def _check_loaded(source: Source, model: PreTrainedModel, report: dict, print_li
 
     Encoder weights that the model has no place for get a warning.
     """
+    if model.config.model_type in BERT_LIKE and model.config.is_decoder:
+        raise UserError(
+            f"model {source.location!r} is a decoder (is_decoder in config.json): its first token, which the head "
+            'reads, sees no other token; use another encoder, or set "is_decoder" to false in a local copy'
+        )
     positions = getattr(model.config, "position_embedding_type", None) or "absolute"
     if model.config.model_type in BERT_LIKE and positions != "absolute":
         raise UserError(
