@@ -93,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = {"confusion_matrix.csv": matrix, "per_class_metrics.csv": per_class, "top_confusions.csv": confusions}
     for name, figure in figures.items():
         plots.save_figure(figure, folder / name)
+    if not other:
+        (folder / "comparison.png").unlink(missing_ok=True)  # of an earlier --compare
     for name, table in tables.items():
         write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))
     write_json(folder / "metrics.json", metrics)

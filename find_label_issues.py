@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common.classes import class_numbers
-from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_options, exit_codes, wrap
+from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_options, exit_codes, note, wrap
 from common.data import DATASETS, Dataset, load_dataset, load_run_dataset
 from common.files import read_json, write_json
 from common.label_issues.exports import KINDS, write_export
@@ -63,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths, run, folder = find_predictions(options, dataset)
     dataset = dataset or find_dataset(paths, run)
     held_out = read_held_out(paths, dataset)
+    corrected = (read_json(run / "config.json").get("data") or {}).get("corrections") if run else None
+    if corrected:
+        note(
+            f"{run} was trained with {corrected['file']}; the list has the given labels, so that file's decisions are "
+            "open again: add its rows to the new corrections.csv"
+        )
     print(
         f"{len(held_out.rows):,} rows of {held_out.place}, {len(paths)} "
         f"{'prediction files' if len(paths) > 1 else 'prediction file'}",

@@ -30,6 +30,7 @@ from common.predicting.parts import open_parts, plan_of
 from common.predicting.sureness import choose_threshold, read_sureness
 from common.predicting.texts import Texts, find_input, read_lines, read_texts
 from common.predicting.work import Predictor, predict_members
+from common.reading.formats import FORMATS
 from common.saved.settings import Settings
 from common.tfidf.model import FILE as TFIDF_FILE
 from common.tfidf.model import load_model as load_tfidf
@@ -109,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     members, runs = find_members(options.runs)
     sureness = read_sureness(members, runs, len(options.runs))
     threshold, promise = choose_threshold(sureness, options.min_probability, options.target_accuracy)
-    texts = open_texts(options, members[0].settings)
+    kept = [*(member.folder for member in members), *(run / "predictions" for run in runs)]
+    texts = open_texts(options, members[0].settings, kept)
 
     # Imported here because torch takes seconds; --help and errors in options do not need it
     from common.training.compute.devices import close_device, open_device
@@ -167,16 +169,23 @@ def load_predictor(folder: Path, settings: Settings, device: "Device") -> Predic
     return load_encoder(folder, settings, device)
 
 
-def open_texts(options: Namespace, settings: Settings) -> Texts:
-    """Open the input. Its columns have the same names as in training unless options give others."""
+def open_texts(options: Namespace, settings: Settings, kept: Sequence[Path]) -> Texts:
+    """Open the input. Its columns have the same names as in training unless options give others.
+
+    The output may not lie in the folders `kept`.
+    """
     if options.input == "-":
-        return read_lines(sys.stdin.buffer)
+        return read_lines(sys.stdin.buffer, options.encoding)
     path = find_input(options.input)
     find_target(options.output)  # a folder or a device is refused before hours of prediction
     if options.output.exists() and options.output.samefile(path):
         raise UserError(f"--output {options.output} is the input; name another file")
+    if options.output.suffix.lower() in FORMATS:
+        raise UserError(f"--output {options.output}: predictions are written as CSV; name a .csv file")
+    if any(options.output.resolve().is_relative_to(folder.resolve()) for folder in kept):
+        raise UserError(f"--output {options.output} is inside a model or a run's predictions; name another folder")
     text_column, id_column = options.text_column or settings.text_column, options.id_column or settings.id_column
-    return read_texts(path, text_column, id_column, options.encoding)
+    return read_texts(path, text_column, id_column, options.encoding, needs_ids=bool(options.id_column))
 
 
 def describe_work(members: Sequence[Member], texts: Texts, device: "Device") -> str:

@@ -114,6 +114,13 @@ def hold_folder(folder: str | Path) -> None:
     _held[status.st_dev, status.st_ino] = lock
 
 
+def release_folder(folder: str | Path) -> None:
+    """Release the lock of one folder, if this process holds it."""
+    status = os.stat(folder)
+    if lock := _held.pop((status.st_dev, status.st_ino), None):
+        lock.release()
+
+
 def release_folders() -> None:
     """Release all locks and delete their files, in the order that never deletes the next process's lock."""
     for lock in _held.values():
@@ -138,7 +145,15 @@ def find_run(needs: str) -> Path | None:
 def complete_runs() -> list[Path]:
     """The folders of all complete runs below runs/, newest first."""
     newest_first = sorted(RUNS_FOLDER.glob("*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.parent for path in newest_first]
+    return [path.parent for path in newest_first if _is_run(path.parent)]
+
+
+def _is_run(folder):
+    """Whether a folder is of one of our scripts. A damaged or foreign folder does not stop the others."""
+    try:
+        return "script" in read_json(folder / "config.json")
+    except UserError:
+        return False
 
 
 def check_run(run: str | Path, needs: str = "results.json") -> Path:

@@ -175,8 +175,8 @@ def test_our_own_writer_ends_rows_with_line_feeds():
     [
         (
             b"id,text\n1,a\n2,Gr\xfc\xdfe\n",
-            "FILE, line 3: not UTF-8 (byte 0xfc); save it as UTF-8 (in Excel: 'CSV UTF-8'), or name its encoding, "
-            "perhaps --encoding cp1252",
+            "FILE, line 3: not UTF-8 (byte 0xfc); save it as UTF-8 (in Excel: 'CSV UTF-8'), or, if it is part "
+            "of a dataset, name its encoding, perhaps --encoding cp1252",
         ),
         (
             b"PK\x03\x04\x14\0",

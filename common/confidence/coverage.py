@@ -49,12 +49,12 @@ def choose_threshold(predictions: Predictions, target: float, seed: int = 0) -> 
     reaches the target.
     """
     threshold = _lowest(predictions, target)
-    if threshold is None:
+    if threshold is None or len(predictions.ids) < 2:  # one row cannot be checked by others
         return None
     part = np.random.default_rng(seed).permutation(len(predictions.ids)) % PARTS
     kept = np.zeros(len(predictions.ids), dtype=bool)
     for here in (part == number for number in range(min(PARTS, len(part)))):
-        elsewhere = _lowest(predictions, target, ~here) if len(part) > 1 else threshold
+        elsewhere = _lowest(predictions, target, ~here)
         kept[here] = elsewhere is not None and _confidence(predictions)[here] >= elsewhere
     return threshold, _coverage(kept, predictions)
 

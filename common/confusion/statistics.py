@@ -9,7 +9,7 @@ from scipy.spatial.distance import squareform
 
 from common.classes import class_numbers
 from common.confidence.temperature import calibration
-from common.metrics import headline, per_class
+from common.metrics import headline, per_class, wilson_interval
 from common.predictions import Predictions
 
 FIGURES = ("accuracy", "macro_f1", "weighted_f1")
@@ -53,10 +53,15 @@ def interval(values: np.ndarray) -> list[float]:
 
 
 def evaluate(predictions: Predictions, bins: int, resamples: int, seed: int) -> dict:
-    """The FIGURES with bootstrap intervals, and the calibration error, as a JSON object."""
+    """The FIGURES with bootstrap intervals, and the calibration error, as a JSON object.
+
+    An accuracy of 0 or 1 has Wilson's interval: bootstrapped, it would have no width.
+    """
     labels, predicted, classes = predictions.given, predictions.predicted, predictions.classes
     drawn = bootstrap(labels, [predicted], classes, resamples, seed)[0]
     scores = _with_intervals(headline(labels, predicted, classes), drawn)
+    if scores["accuracy"] in (0, 1):
+        scores["accuracy_interval"] = wilson_interval(scores["accuracy"], len(labels))
     return scores | {"expected_calibration_error": calibration(predictions, bins)[0]}
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from common.cli import UserError
-from common.files import read_json, whole_file, write_json
+from common.files import read_json, whole_file, write_json, writing
 from common.predicting.members import Member, weight_files
 from common.predicting.texts import Texts
 from common.predictions import mean_probabilities
+from common.runs import LOCK, hold_folder, release_folder
 
 PLAN = "plan.json"
 
@@ -38,6 +39,7 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the folder, when the output is complete."""
+        release_folder(self.folder)  # Windows keeps open files
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, member: int, chunk: int) -> Path:
@@ -58,12 +60,18 @@ def plan_of(members: Sequence[Member], texts: Texts, how: dict) -> dict:
 def open_parts(folder: Path, plan: dict) -> Parts:
     """Open the folder of finished parts. It is emptied unless an earlier start had the same `plan`.
 
-    Raises UserError if the folder holds other files.
+    This process then holds the folder. Raises UserError if another process does, or if the folder holds other files.
     """
     plan_file = folder / PLAN
-    if folder.exists() and not plan_file.exists() and any(folder.iterdir()):
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    there = [path for path in folder.iterdir() if path.name != LOCK]
+    if there and not plan_file.exists():
         raise UserError(f"{folder} is needed for finished parts, but it holds other files; move it away")
+    hold_folder(folder)
     if plan_file.exists() and read_json(plan_file) != plan:
-        shutil.rmtree(folder)  # parts of another input, or of other models
+        for path in folder.iterdir():  # parts of another input, or of other models
+            if path.name != LOCK:
+                path.unlink()
     write_json(plan_file, plan)
     return Parts(folder)

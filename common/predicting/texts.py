@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from common.cli import UserError
+from common.cli import UserError, note
 from common.data import DATASETS, find_folder
 from common.files import sha256
 from common.reading.chunks import open_chunks
@@ -66,16 +66,21 @@ def find_input(argument: str) -> Path:
     raise UserError(f"cannot read {path}: no such file")
 
 
-def read_texts(path: Path, text_column: str, id_column: str, encoding: str | None = None) -> Texts:
+def read_texts(
+    path: Path, text_column: str, id_column: str, encoding: str | None = None, needs_ids: bool = True
+) -> Texts:
     """Open the input and check all of it before hours of prediction.
 
-    `text_column` is one column, or several separated by commas. Without a column `id`, row numbers are the ids. Raises
-    UserError with file, row and column if the file cannot be read, or for empty or duplicate ids.
+    `text_column` is one column, or several separated by commas. Without a column `id`, row numbers are the ids; also
+    without another `id_column`, unless it is needed. Raises UserError with file, row and column if the file cannot be
+    read, or for empty or duplicate ids.
     """
     tables = open_chunks(path, CHUNK, text_column, [id_column], encoding, hint="Name it with --text-column")
     names = list(next(tables()).columns)
     if id_column not in names and id_column != "id":
-        raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {show_names(names)}")
+        if needs_ids:
+            raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {show_names(names)}")
+        note(f"{path} has no column {id_column!r}, which had the ids in training: row numbers are the ids")
     joined = names[-1] == text_column and find_text_columns(path, names[:-1], text_column)
     columns = [name for name in (names[:-1] if joined else names) if name != id_column]
 
@@ -99,18 +104,18 @@ def read_texts(path: Path, text_column: str, id_column: str, encoding: str | Non
     return Texts(str(path), rows, blank, columns, f"{sha256(path)} {text_column!r} {id_column!r}", chunks)
 
 
-def read_lines(stream: BinaryIO) -> Texts:
+def read_lines(stream: BinaryIO, encoding: str | None = None) -> Texts:
     """The lines of standard input: each is a text, its line number is the id. They are kept in a temporary file.
 
-    Raises UserError if there are none or they are not UTF-8.
+    Raises UserError if there are none or they are not UTF-8 (or in the `encoding`).
     """
     spool = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - open until the process ends
     rows = blank = 0
     for line in stream:
         try:
-            text = text_of(line.decode("utf-8-sig" if not rows else "utf-8")).rstrip("\r\n")
+            text = text_of(line.decode(encoding or ("utf-8" if rows else "utf-8-sig"))).rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise UserError(f"standard input, line {rows + 1}: not UTF-8") from error
+            raise UserError(f"standard input, line {rows + 1}: not {encoding or 'UTF-8'}") from error
         spool.write(text.replace("\r", " ") + "\n")
         rows += 1
         blank += not text.strip()

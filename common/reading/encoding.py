@@ -60,6 +60,6 @@ def _to_utf8(path: Path, data: bytes, encoding: str | None) -> bytes:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); {SAVE_AS_UTF8}, "
-            "or name its encoding, perhaps --encoding cp1252"
+            "or, if it is part of a dataset, name its encoding, perhaps --encoding cp1252"
         ) from error
     return data

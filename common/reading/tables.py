@@ -83,6 +83,9 @@ def build_table(
         note(f"{place}: {len(rows.records) - len(records)} empty rows are left out")
     for message in rows.notes:
         note(message)
+    left_out = [name for name, count in counts.items() if name and count > 1]
+    if left_out:
+        note(f"{place}: columns of the same name are left out: {show_names(left_out)}")
     table = {
         taken.get(position, name): [record[position] for record in records]
         for position, name in enumerate(header)

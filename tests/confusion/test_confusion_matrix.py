@@ -83,7 +83,7 @@ def files_in(folder):
 def make_run(folder, complete=True, **predictions):
     for name, rows in predictions.items():
         write_predictions(folder / "predictions" / f"{name}.csv", rows)
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"script": "train.py"}')
     if complete:
         (folder / "results.json").write_text("{}")
     return folder

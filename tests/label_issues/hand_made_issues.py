@@ -59,7 +59,7 @@ def write_run(folder, data):
     columns = {"text_column": "text", "label_column": "label", "id_column": "id"}
     fingerprint = {path.name: sha256(path) for path in data.glob("*.csv")}
     data = {"name": data.name, "folder": str(data), **columns, "fingerprint": fingerprint}
-    config = {"data": data, "classes": CLASSES}
+    config = {"script": "train_ensemble.py", "data": data, "classes": CLASSES}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "results.json").write_text("{}", encoding="utf-8")
     return folder

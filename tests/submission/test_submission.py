@@ -60,7 +60,7 @@ def make_run(folder, probabilities, data="data", held_out=None, name="valid.csv"
     folder = Path(folder)
     make_predictions(folder / "predictions/test.csv", probabilities, **options)
     config = {"name": "data", "folder": str(data), "text_column": "text", "label_column": "label", "id_column": "id"}
-    (folder / "config.json").write_text(json.dumps({"data": config, "classes": CLASSES}))
+    (folder / "config.json").write_text(json.dumps({"script": "train.py", "data": config, "classes": CLASSES}))
     (folder / "results.json").write_text("{}")
     if held_out is not None:
         given, labels = held_out
