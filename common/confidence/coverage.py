@@ -46,7 +46,7 @@ def choose_threshold(predictions: Predictions, target: float, seed: int = 0) -> 
     """The lowest threshold at which the rows reach the accuracy `target`, and its cross-validated Coverage.
 
     In the Coverage, each tenth of the rows uses the threshold from the other nine. Returns None if no threshold
-    reaches the target.
+    reaches the target, and for a single row.
     """
     threshold = _lowest(predictions, target)
     if threshold is None or len(predictions.ids) < 2:  # one row cannot be checked by others

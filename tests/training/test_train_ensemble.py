@@ -97,7 +97,8 @@ def test_folds_predict_every_row_once_by_models_that_did_not_see_it(small_data, 
     assert results["evaluated_on"] == "oof" and results["rows"] == 45 and len(results["voters"]) == 2
 
 
-def test_two_encoders_and_two_processes(small_data, in_tmp):
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])  # two start torch thrice
+def test_two_encoders_and_two_processes(processes, small_data, in_tmp):
     """Members are dealt to the processes of a torchrun; a second encoder is a local folder."""
     import train
 
@@ -113,24 +114,21 @@ def test_two_encoders_and_two_processes(small_data, in_tmp):
         "--precision",
         "fp32",
     ]
+    assert train_ensemble.main([*arguments, "--run", "one"]) == 0
+    members, models = ["tiny-seed0", "model-seed0"], ["tiny", "model"]
+    assert files("runs/one") == OWN | {"predictions/valid.csv"} | member_files(members) | model_files(models)
+    config = read_json("runs/one/members/model-seed0/model/config.json")
+    assert config["num_hidden_layers"] == 3  # the pooling layer that it came with, and no second one
+    if processes == 1:
+        return
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(ROOT / "train_ensemble.py"), *arguments, "--run-name", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert train_ensemble.main([*arguments, "--run", "one"]) == 0
-    assert (
-        files("runs/two")
-        == files("runs/one")
-        == OWN
-        | {"predictions/valid.csv"}
-        | member_files(["tiny-seed0", "model-seed0"])
-        | model_files(["tiny", "model"])
-    )
+    assert files("runs/two") == files("runs/one")
     one, two = (read_predictions(f"runs/{name}/predictions/test.csv").probabilities for name in ("one", "two"))
     assert two == pytest.approx(one, abs=1e-6)
-    config = read_json("runs/two/members/model-seed0/model/config.json")
-    assert config["num_hidden_layers"] == 3  # the pooling layer that it came with, and no second one
 
 
 def test_a_failing_member_costs_only_itself(small_data, in_tmp, monkeypatch, capsys):
