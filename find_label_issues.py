@@ -21,13 +21,12 @@ from typing import Any
 
 from common.classes import class_numbers
 from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_options, exit_codes, note, wrap
-from common.data import DATASETS, Dataset, load_dataset, load_run_dataset
+from common.data import DATASETS, Dataset, is_trained_on, load_dataset, load_run_dataset
 from common.files import read_json, write_json
 from common.label_issues.exports import KINDS, write_export
 from common.label_issues.held_out import (
     HeldOut,
     find_out_of_fold_run,
-    is_trained_on,
     out_of_fold_files,
     read_held_out,
     run_of,

@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from common.reading.checks import (
 )
 from common.reading.columns import check_names, show_names, split_names
 from common.reading.encoding import check_encoding
-from common.reading.identity import identify_rows
+from common.reading.identity import identify_recorded_rows, identify_rows
 from common.reading.parts import find_parts
 from common.reading.sample import Sample, adopt_sample_ids, check_sample_ids, read_sample
 from common.reading.sources import HUB_ID, Source, file_source, folder_source, hub_source
@@ -162,6 +163,13 @@ def load_run_dataset(folder: Path) -> Dataset:
         raise UserError(f"run {folder}: its dataset {place} is missing; give it with --data")
     options = {key: data[key] for key in ("text_column", "label_column", "id_column") if data.get(key)}
     return load_dataset(place if there else data["name"], **options, **data.get("options", {}))
+
+
+def is_trained_on(config: dict[str, Any], dataset: Dataset) -> bool:
+    """Whether the run with this config.json was trained on the training rows and classes of `dataset`."""
+    data = config.get("data")
+    same_rows = isinstance(data, dict) and identify_recorded_rows("train", data) == dataset.identity("train")
+    return same_rows and config.get("classes") == dataset.classes
 
 
 def read_labels(path: str | Path, label_column: str = "label", id_column: str = "id") -> pd.DataFrame:

@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,13 @@ def find_target(path: str | Path) -> Path:
     if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"cannot write {path}: it is a {'folder' if os.path.isdir(path) else 'device or a pipe'}")
     return Path(os.path.realpath(path) if os.path.islink(path) else path)
+
+
+def refuse_broken_links(paths: Iterable[Path]) -> None:
+    """Raise UserError for a link to a file that is not there: a folder copied without what it links to."""
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} is a link to a file that is not there; copy the folder with cp -rL")
 
 
 def share(path: Path) -> None:

@@ -6,16 +6,15 @@ They are refused if the run folder reveals them.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from common.cli import UserError
-from common.data import Dataset
+from common.data import Dataset, is_trained_on
 from common.files import read_json
 from common.predictions import OOF, TEST, VALID, Predictions, align, read_predictions
-from common.reading.identity import hashes_by_split, identify_recorded_rows
+from common.reading.identity import hashes_by_split
 from common.runs import complete_runs
 
 UNSEEN = (OOF, VALID, TEST)  # a run's predictions for rows outside its training
@@ -40,13 +39,6 @@ def find_out_of_fold_run(dataset: Dataset | None, model: str | None) -> Path | N
         if (run / OOF).exists() and of_model and (dataset is None or is_trained_on(config, dataset)):
             return run
     return None
-
-
-def is_trained_on(config: dict[str, Any], dataset: Dataset) -> bool:
-    """Whether the run with this config.json was trained on the training rows of `dataset`."""
-    data = config.get("data")
-    same_rows = isinstance(data, dict) and identify_recorded_rows("train", data) == dataset.identity("train")
-    return same_rows and config.get("classes") == dataset.classes
 
 
 def out_of_fold_files(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import UserError
+from common.files import refuse_broken_links
 from common.runs import check_run
 from common.saved.settings import Settings, read_settings
 
@@ -55,9 +56,7 @@ def weight_files(folder: Path) -> list[Path]:
     Raises UserError for a link to a file that is not there.
     """
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("tfidf.npz")])
-    for path in files:
-        if not path.exists():
-            raise UserError(f"{path} is a link to a file that is not there; copy the folder with cp -rL")
+    refuse_broken_links(files)
     return files
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from common.cli import UserError
-from common.data import Dataset
+from common.data import Dataset, is_trained_on
 from common.files import read_json
 from common.files import sha256 as file_sha256
 from common.predictions import TEST, VALID, Predictions, align, mean_probabilities, read_predictions
@@ -55,7 +55,7 @@ def _read_teacher(folder: Path, dataset: Dataset) -> Teacher:
     config = read_json(folder / "config.json")
     data, recipe = config.get("data", {}), config.get("recipe", {})
     columns = [data.get(name) for name in ("text_column", "label_column", "id_column")]
-    if identify_recorded_rows("train", data) != dataset.identity("train") or config.get("classes") != dataset.classes:
+    if not is_trained_on(config, dataset):
         raise UserError(
             f"--teacher: {folder} was trained on other rows than {dataset.places['train']} "
             f"(or on other columns of it: {', '.join(map(str, columns))}); train the teacher on this file"

@@ -55,6 +55,7 @@ def load_model(
         model = build_tiny_model(tokenizer, labels, _dropout_settings(None, dropout, attention_dropout))
     else:
         config = load_config(source)
+        _check_config(source, config)
         set_padding(config, tokenizer)
         known = [str(name) for _, name in sorted((config.id2label or {}).items())]
         settings = {**labels, **PLAIN_OUTPUT, **_dropout_settings(config, dropout, attention_dropout)}
@@ -151,22 +152,28 @@ def _dropout_settings(
     return settings
 
 
+def _check_config(source: Source, config: PreTrainedConfig) -> None:
+    """Raise UserError for a BERT-like configuration that this project or transformers does not compute."""
+    if config.model_type not in BERT_LIKE:
+        return
+    if config.is_decoder:
+        raise UserError(
+            f"model {source.location!r} is a decoder (is_decoder in config.json): its first token, which the head "
+            'reads, sees no other token; use another encoder, or set "is_decoder" to false in a local copy'
+        )
+    positions = getattr(config, "position_embedding_type", None) or "absolute"
+    if positions != "absolute":
+        raise UserError(
+            f"model {source.location!r} has the position_embedding_type {positions!r}, which transformers 5 does not "
+            "compute; use an encoder with absolute positions"
+        )
+
+
 def _check_loaded(source: Source, model: PreTrainedModel, report: dict, print_line: Callable[[str], None]) -> None:
     """Only the head may be new. If encoder weights are missing, training would silently start from noise.
 
     Encoder weights that the model has no place for get a warning.
     """
-    if model.config.model_type in BERT_LIKE and model.config.is_decoder:
-        raise UserError(
-            f"model {source.location!r} is a decoder (is_decoder in config.json): its first token, which the head "
-            'reads, sees no other token; use another encoder, or set "is_decoder" to false in a local copy'
-        )
-    positions = getattr(model.config, "position_embedding_type", None) or "absolute"
-    if model.config.model_type in BERT_LIKE and positions != "absolute":
-        raise UserError(
-            f"model {source.location!r} has the position_embedding_type {positions!r}, which transformers 5 does not "
-            "compute; use an encoder with absolute positions"
-        )
     head = head_parameters(model)
     missing = [name for name in report["missing_keys"] if name not in head]
     mismatched = [str(entry[0]) for entry in report["mismatched_keys"] if entry[0] not in head]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import UserError, note
+from common.files import refuse_broken_links
 from common.reading.folders import folders_below
 from common.training.encoders.registry import MODELS, TFIDF
 
@@ -59,9 +60,7 @@ def weight_files(folder: Path) -> list[Path]:
     """
     patterns = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
     files = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
-    for path in files:
-        if not path.exists():
-            raise UserError(f"{path} is a link to a file that is not there; copy the folder with cp -rL")
+    refuse_broken_links(files)
     return files
 
 
