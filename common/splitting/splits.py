@@ -66,18 +66,29 @@ def describe_overlap(dataset: Dataset) -> list[str]:
     return lines
 
 
-def _text_groups(frame):
-    """Number the distinct texts: the group of each row, and the label of each group (that of its first row)."""
-    identical, _ = pd.factorize(frame["text"])
-    near = near_duplicate_groups(frame["text"])
+def group_texts(texts: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The texts that must not be torn apart by a split: the number of each row's group, from 0 in order of appearance.
+
+    A group is a set of near-duplicates. Texts that follow one template are near-duplicates, too, but may differ in the
+    words that matter: of these, only identical ones form a group. Returns [rows] int, and whether a row follows a
+    template, [rows] bool.
+    """
+    identical, _ = pd.factorize(texts)
+    near = near_duplicate_groups(texts)
     sizes = pd.Series(identical).groupby(near).nunique()  # distinct texts of each set
-    template = np.isin(near, sizes.index[(sizes > 2) & (sizes > TEMPLATE * len(frame))])
+    template = np.isin(near, sizes.index[(sizes > 2) & (sizes > TEMPLATE * len(texts))])
+    group, _ = pd.factorize(np.where(template, identical + len(texts), near))
+    return group, template
+
+
+def _text_groups(frame):
+    """The group of each row, and the label of each group (that of its first row)."""
+    group, template = group_texts(frame["text"])
     if template.any():
         note(
             f"{template.sum():,} of {len(frame):,} texts follow one template; only identical ones among them "
             "stay together in a split"
         )
-    group, _ = pd.factorize(np.where(template, identical + len(frame), near))
     labels = frame["label"].to_numpy(dtype=object)
     first = np.unique(group, return_index=True)[1]
     return group, labels[first]

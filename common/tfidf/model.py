@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import log_softmax, softmax
@@ -13,6 +14,7 @@ from sklearn.svm import LinearSVC
 
 from common.cli import UserError
 from common.files import whole_file
+from common.splitting.splits import group_texts
 from common.tfidf.features import Features, fit_features
 
 FILE = "tfidf.npz"  # in the model folder
@@ -32,7 +34,7 @@ class TfidfModel:
 
 
 def fit_model(
-    texts: Iterable[str],
+    texts: Sequence[str],
     labels: np.ndarray | Sequence[int],
     classes: Sequence[str],
     class_weights: str = "none",
@@ -43,7 +45,8 @@ def fit_model(
     matrix = features.compute(texts)
     numbers = np.asarray(labels)
     coefficients, intercepts = _fit_scores(matrix, numbers, len(classes), class_weights, seed)
-    scale = _fit_scale(matrix, numbers, len(classes), class_weights, seed)
+    groups, _ = group_texts(pd.Series(texts))
+    scale = _fit_scale(matrix, numbers, groups, len(classes), class_weights, seed)
     return TfidfModel(list(classes), features, coefficients, intercepts, scale)
 
 
@@ -78,27 +81,41 @@ def _fit_scores(
     return coefficients, intercepts
 
 
-def _fit_scale(matrix: csr_matrix, labels: np.ndarray, classes: int, class_weights: str, seed: int) -> float:
-    """The scale of the scores with the lowest log loss in a cross-validation.
+def _fit_scale(
+    matrix: csr_matrix, labels: np.ndarray, groups: np.ndarray, classes: int, class_weights: str, seed: int
+) -> float:
+    """The scale of the scores with the lowest log loss in a cross-validation, on one row of each group.
 
     Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks"): predicted classes do not change.
+    The target of a class with n rows is (n + 1) / (n + 2), not 1 (Platt 1999, "Probabilistic Outputs for Support Vector
+    Machines"): rows that are all predicted rightly do not make the model infinitely sure.
     """
-    if len(labels) < 2:
+    first = np.unique(groups, return_index=True)[1]  # [groups] row
+    if len(first) < 2:
         return 1.0
-    order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]  # stratified: each class is spread evenly over the folds
-    fold_of = np.empty(len(labels), dtype=int)
-    fold_of[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
-    scores = np.empty((len(labels), classes))
-    for fold in range(fold_of.max() + 1):
-        held_out = fold_of == fold
-        fitted = _fit_scores(matrix[~held_out], labels[~held_out], classes, class_weights, seed)
-        scores[held_out] = matrix[held_out] @ fitted[0] + fitted[1]
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(labels[first[order]], kind="stable")]  # stratified: spread evenly over the folds
+    fold_of_group = np.empty(len(first), dtype=int)
+    fold_of_group[order] = np.arange(len(first)) % min(FOLDS, len(first))
+    scores = np.empty((len(first), classes))
+    for fold in range(fold_of_group.max() + 1):
+        held_out, others = fold_of_group == fold, fold_of_group[groups] != fold
+        coefficients, intercepts = _fit_scores(matrix[others], labels[others], classes, class_weights, seed)
+        scores[held_out] = matrix[first[held_out]] @ coefficients + intercepts
+    targets = _smooth_targets(labels[first], classes)
 
     def loss(log_scale: float) -> float:
-        return -log_softmax(np.exp(log_scale) * scores, axis=1)[np.arange(len(labels)), labels].mean()
+        return -(targets * log_softmax(np.exp(log_scale) * scores, axis=1)).sum(axis=1).mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
+
+
+def _smooth_targets(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Platt's target probabilities, [rows, classes]: 1 / (n + 2) is shared by the classes that a row does not have."""
+    rest = 1 / (np.bincount(labels, minlength=classes)[labels] + 2)  # [rows]
+    targets = np.repeat(rest[:, None] / max(classes - 1, 1), classes, axis=1)
+    targets[np.arange(len(labels)), labels] = 1 - rest
+    return targets
 
 
 def save_model(folder: Path, model: TfidfModel) -> None:

@@ -12,7 +12,7 @@ from common.cli import UserError
 from common.data import load_dataset
 from common.metrics import cross_entropy
 from common.tfidf.features import fit_features
-from common.tfidf.model import FILE, fit_model, load_model, predict_probabilities, save_model
+from common.tfidf.model import FILE, _smooth_targets, fit_model, load_model, predict_probabilities, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,6 +80,33 @@ def test_probabilities_are_calibrated(sample, trained):
         powers = probabilities.astype(float) ** factor  # as the scale times the factor gives
         assert loss < cross_entropy(labels, powers / powers.sum(axis=1, keepdims=True), sample.classes)
     assert loss < 0.8 * np.log(len(sample.classes))
+
+
+def test_a_few_separable_texts_do_not_make_it_sure():
+    """All held-out rows are right, so that without Platt's targets no scale would be large enough."""
+    texts = [
+        "Der Ball rollt ins Tor",
+        "Ball und Tor",
+        "Ein Tor im Spiel",
+        "Die Aktie fällt",
+        "Aktie, Börse",
+        "Die Börse und Aktie",
+    ]
+    model = fit_model(texts, [0, 0, 0, 1, 1, 1], CLASSES)
+    assert predict_probabilities(model, texts).max() < 0.95
+    assert predict_probabilities(model, ["xyz qqq"]).max() < 0.6
+
+
+def test_copies_of_rows_leave_the_scale_as_it_is(sample, trained):
+    """Copies stay on one side of the calibration's folds and count once. (Torn apart, they would give 3.9, not 9.)"""
+    numbers = [sample.classes.index(label) for label in sample.train["label"]] * 5
+    copied = fit_model([*sample.train["text"]] * 5, numbers, sample.classes)
+    assert copied.scale == pytest.approx(trained.scale, rel=0.1)
+
+
+def test_targets_are_those_of_platt():
+    targets = _smooth_targets(np.array([0, 0, 1]), 3)  # two rows of class 0: 3 / 4; one of class 1: 2 / 3
+    assert targets == pytest.approx(np.array([[6, 1, 1], [6, 1, 1], [8 / 6, 16 / 3, 8 / 6]]) / 8)
 
 
 def test_two_classes_have_one_machine_for_both():
