@@ -6,7 +6,7 @@
 Needs predictions for rows outside the model's training: a run's predictions/oof.csv, or prediction files with labels.
 Several files for the same rows (seeds, models) are combined. Writes label_issues.html, label_issues.csv, summary.json
 and two pictures. Open the page to keep, relabel or exclude each row, then download corrections.csv for train.py
---corrections.
+--corrections. In a second round, --corrections carries the earlier decisions on: the page's corrections.csv has all.
 """
 
 import hashlib
@@ -19,8 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from common.classes import class_numbers
 from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_options, exit_codes, note, wrap
+from common.corrections import apply_corrections, read_corrections
 from common.data import DATASETS, Dataset, is_trained_on, load_dataset, load_run_dataset
 from common.files import read_json, write_json
 from common.label_issues.exports import KINDS, write_export
@@ -62,12 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths, run, folder = find_predictions(options, dataset)
     dataset = dataset or find_dataset(paths, run)
     held_out = read_held_out(paths, dataset)
-    corrected = (read_json(run / "config.json").get("data") or {}).get("corrections") if run else None
-    if corrected:
-        note(
-            f"{run} was trained with {corrected['file']}; the list has the given labels, so that file's decisions are "
-            "open again: add its rows to the new corrections.csv"
-        )
+    earlier = read_decisions(options, run, dataset)
     print(
         f"{len(held_out.rows):,} rows of {held_out.place}, {len(paths)} "
         f"{'prediction files' if len(paths) > 1 else 'prediction file'}",
@@ -90,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     write_review_table(folder / "label_issues.csv", review)
     title = f"{dataset.name}, {held_out.file}"
-    write_review_page(folder / "label_issues.html", review, title, training_command(options, run, dataset))
+    command = training_command(options, run, dataset)
+    write_review_page(folder / "label_issues.html", review, title, command, earlier)
     save_figure(draw_joint(noise.joint, len(given), dataset.classes), folder / "label_joint.png")
     save_figure(draw_quality(labels.quality, labels.is_issue), folder / "label_quality.png")
     write_json(folder / "summary.json", summary)
@@ -123,6 +122,9 @@ def parse_options(argv: Sequence[str] | None) -> Namespace:
     )
 
     add_data_options(parser, default=None).description = "default: the dataset of the run, with its columns"
+
+    group = parser.add_argument_group("review")
+    group.add_argument("--corrections", metavar="FILE", help="decisions of an earlier round, to carry on")
 
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -190,6 +192,22 @@ def find_dataset(paths: list[Path], run: Path | None) -> Dataset:
     if run is None:
         raise UserError(f"{paths[0]} is not in a run folder; give its dataset with --data")
     return load_run_dataset(run)
+
+
+def read_decisions(options: Namespace, run: Path | None, dataset: Dataset) -> pd.DataFrame | None:
+    """The decisions of an earlier round, or None. Says so if the run was trained with some that are not given."""
+    if options.corrections:
+        # Refuses what the training would refuse
+        counts = apply_corrections(dataset.train, options.corrections, dataset.classes)[1]
+        print(f"{options.corrections}: {counts['rows']} earlier decisions, which the page carries on")
+        return read_corrections(options.corrections)
+    used = (read_json(run / "config.json").get("data") or {}).get("corrections") if run else None
+    if used:
+        note(
+            f"{run} was trained with {used['file']}; the list has the given labels, so its decisions are open again. "
+            f"To carry them on: --corrections {used['file']}"
+        )
+    return None
 
 
 def training_command(options: Namespace, run: Path | None, dataset: Dataset) -> str:

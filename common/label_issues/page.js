@@ -77,10 +77,14 @@ function translatePage() { // before any data are on it
 const haystack = issues.map((issue) => normal(issue.id + "\n" + issue.text));
 
 // ---- Decisions: a log of [issue, action, class or null], so that undo is to drop the last, and the store holds it all
-let log = [];
+const ISSUE_OF = new Map(issues.map((issue, index) => [issue.id, index]));
+const EARLIER = data.earlier.filter(([id]) => ISSUE_OF.has(id)).map(([id, , label, action]) =>
+  [ISSUE_OF.get(id), action, action === "relabel" ? classes.indexOf(label) : null]);
+const ELSEWHERE = data.earlier.filter(([id]) => !ISSUE_OF.has(id)); // decided in an earlier round, not in this list
+let log = [...EARLIER];
 let decided = new Map(); // issue -> [action, class or null], the last decision on it
 let view = []; // the issues that fit the filter
-let current = 0;
+let current = -1;
 let drawn; // the issue that is on the screen
 
 function replay() {
@@ -90,14 +94,15 @@ function replay() {
 function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(data.key) || "{}");
-    log = (Array.isArray(kept.log) ? kept.log : []).filter(([issue, action, label]) =>
+    log = (Array.isArray(kept.log) ? kept.log : EARLIER).filter(([issue, action, label]) =>
       issue in issues && data.actions.includes(action) && (action !== "relabel" || label in classes));
-    current = kept.current in issues ? kept.current : 0;
+    current = kept.current in issues ? kept.current : -1;
     $("keys-on").checked = localStorage.getItem("label-issues:keys") !== "off";
   } catch (error) {
     warn(t("This browser keeps nothing for this page: download corrections.csv before you close it."));
   }
   replay();
+  if (current < 0) current = Math.max(issues.findIndex((_, index) => !decided.has(index)), 0);
 }
 
 function save() {
@@ -153,17 +158,18 @@ function corrections() {
   const rows = [...decided].sort(([a], [b]) => a - b).map(([issue, [action, label]]) =>
     [issues[issue].id, classes[issues[issue].given], action === "relabel" ? classes[label] : "", action]);
   const field = (cell) => (/[",\r\n;\t]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  return [data.columns, ...rows.map((row) => row.map(guard))].map((row) => row.map(field).join(",") + "\n").join("");
+  return [data.columns, ...[...rows, ...ELSEWHERE].map((row) => row.map(guard))].map((row) => row.map(field).join(",") + "\n").join("");
 }
 
 function download() {
-  if (!decided.size) return say(t("Nothing is decided yet."));
+  const rows = decided.size + ELSEWHERE.length;
+  if (!rows) return say(t("Nothing is decided yet."));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([corrections()], { type: "text/csv;charset=utf-8" }));
   link.download = "corrections.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  say(t("Saved corrections.csv: {n} rows.", { n: decided.size }), true);
+  say(t("Saved corrections.csv: {n} rows.", { n: rows }), true);
 }
 
 // ---- Filter and list
@@ -187,7 +193,7 @@ function draw() {
   $("progress").max = issues.length || 1;
   $("progress").value = decided.size;
   $("progress-text").textContent = t("{n} of {all} decided", { n: decided.size, all });
-  $("download").disabled = !decided.size;
+  $("download").disabled = !decided.size && !ELSEWHERE.length;
   $("download").classList.toggle("ready", decided.size === issues.length);
   $("undo").disabled = !log.length;
   for (const id of ["keep", "accept", "choose", "exclude", "previous", "next"]) $(id).disabled = !view.length;

@@ -9,6 +9,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from common.corrections import ACTIONS, COLUMNS
 from common.files import write_text
 from common.label_issues.review import ISSUES, Review
@@ -20,11 +22,16 @@ ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u202
 
 
 def write_review_page(
-    path: Path, review: Review, title: str, command: str = "python train.py --corrections corrections.csv"
+    path: Path,
+    review: Review,
+    title: str,
+    command: str = "python train.py --corrections corrections.csv",
+    earlier: pd.DataFrame | None = None,
 ) -> None:
     """Write the page for a Review. Its help shows the `command` that trains with the corrections.
 
-    Only the browser stores decisions, under the hash of the data.
+    The page begins with the `earlier` decisions, a frame as of read_corrections. Its corrections.csv has all of them,
+    also those of rows that are not in the list. Only the browser stores decisions, under the hash of the data.
     """
     issues = [
         {
@@ -46,7 +53,8 @@ def write_review_page(
             strict=True,
         )
     ]
-    content = {"classes": review.classes, "kinds": ISSUES, "issues": issues}
+    decisions = [] if earlier is None else earlier[list(COLUMNS)].to_numpy().tolist()
+    content = {"classes": review.classes, "kinds": ISSUES, "issues": issues, "earlier": decisions}
     page = {
         **content,
         "title": title,

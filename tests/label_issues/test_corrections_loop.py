@@ -87,6 +87,29 @@ def test_corrections_touch_the_training_side_alone(small_data, in_tmp, capsys):
     assert "data.corrections" in capsys.readouterr().err
 
 
+def test_a_second_round_takes_the_decisions_of_the_first(small_data, in_tmp, capsys):
+    dataset = load_dataset(small_data)
+    first, second = dataset.train["id"][:2]
+    label = dict(zip(dataset.train["id"], dataset.train["label"], strict=True))
+    write_csv("corrections.csv", COLUMNS, [[first, label[first], "", "keep"], [second, label[second], "", "exclude"]])
+    tfidf = ["--models", "tfidf", "--data", str(small_data), "--folds", "3"]
+    assert train_ensemble.main([*tfidf, "--run", "again", "--corrections", "corrections.csv"]) == 0
+    assert find_label_issues.main(["--run", "again"]) == 0
+    assert "To carry them on: --corrections corrections.csv" in " ".join(capsys.readouterr().out.split())
+    assert find_label_issues.main(["--run", "again", "--corrections", "corrections.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "corrections.csv: 2 earlier decisions, which the page carries on" in said and "open again" not in said
+    page = Path("runs/again/label_issues/label_issues.html").read_text(encoding="utf-8")
+    assert (
+        f'"earlier": [["{first}", "{label[first]}", "", "keep"], ["{second}", "{label[second]}", "", "exclude"]]'
+        in page
+    )
+
+    write_csv("corrections.csv", COLUMNS, [["elsewhere", label[first], "", "keep"]])
+    assert find_label_issues.main(["--run", "again", "--corrections", "corrections.csv"]) == 2
+    assert "'elsewhere' is not among the training rows" in capsys.readouterr().err
+
+
 def test_auto_exclude_drops_flagged_rows_from_each_folds_training_side(small_data, in_tmp):
     with open(small_data / "train.csv", encoding="utf-8", newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file)]

@@ -188,6 +188,28 @@ def test_decisions_belong_to_the_data(page, browser, tmp_path):
     assert Page(browser, same).text("progress-text") == "2 of 8 decided"
 
 
+def test_a_second_round_carries_the_earlier_decisions_on(browser, tmp_path):
+    earlier = [
+        ["a1", CLASSES[0], "", "keep"],
+        ["gone", CLASSES[1], CLASSES[0], "relabel"],  # no longer an issue
+        ["'c3", CLASSES[2], CLASSES[1], "relabel"],
+        ["=gone", CLASSES[1], "", "exclude"],
+    ]
+    path = tmp_path / "label_issues.html"
+    frame = pd.DataFrame(earlier, columns=["id", "given_label", "new_label", "action"])
+    write_review_page(path, make_review(IDS), tmp_path.name, earlier=frame)
+    opened = Page(browser, path)
+    assert opened.text("progress-text") == "2 of 8 decided" and opened.current == "=1+1", "the first that is open"
+    opened.press("x", "p", "k")  # and a mind changed about 'c3
+    assert sorted(read_corrections(opened.download()).values.tolist()) == sorted(
+        [earlier[0], earlier[1], ["'c3", CLASSES[2], "", "keep"], earlier[3], ["=1+1", CLASSES[1], "", "exclude"]]
+    )
+    assert opened.text("status") == "Saved corrections.csv: 5 rows."
+    browser.refresh()
+    assert opened.text("progress-text") == "3 of 8 decided"
+    opened.run("localStorage.clear()")
+
+
 def test_filter_and_search(page):
     assert page.shown == [1, 2, 3, 4, 5, 6, 7, 8] and page.text("shown") == "8 of 8 shown"
     page.choose("pair", "1,2")
