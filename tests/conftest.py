@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from common.data import load_dataset
+from tests.scripts import start_server
 
 # A shell starts background jobs with Ctrl-C ignored, and so would be whatever these tests start and interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,6 +39,12 @@ LONG_FILES = ("test_hub.py", "test_train.py", "test_kills.py", "test_train_ensem
 def pytest_collection_modifyitems(items):
     """Long files first: processes that share the tests file by file then end at the same time."""
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
+def pytest_collection_finish(session):
+    """Now what the tests need is imported, and no test has left anything behind."""
+    if hasattr(os, "fork") and not session.config.option.collectonly:
+        start_server()
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from common.runs import open_run, read_metrics, release_folders
 from common.training.encoders.configs import set_up_transformers
 from common.training.encoders.tiny import build_tiny_tokenizer
 from tests.conftest import write_csv
+from tests.scripts import Script
 from tests.training.test_train import FILES, QUICK, ROOT, files, refused
 from tests.training.test_train_ensemble import OWN, member_files
 
@@ -95,20 +96,19 @@ def test_an_ensemble_and_its_members_belong_to_one_process(small_data, in_tmp, c
 def test_ctrl_c_saves_and_a_second_process_changes_nothing(small_data, in_tmp, capsys):
     arguments = [*QUICK, "--data", str(small_data), *LONG, "--run"]
     assert train.main([*arguments, "whole"]) == 0
-    command = [sys.executable, str(ROOT / "train.py"), *arguments, "cut"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    script = Script(ROOT / "train.py", *arguments, "cut")
     while len(read_metrics("runs/cut")) < 4:
-        assert process.poll() is None, process.stderr.read()
+        assert script.poll() is None, script.collect()
         time.sleep(0.01)
-    process.send_signal(signal.SIGSTOP)  # so that it does not end before the second one has asked
-    os.waitpid(process.pid, os.WUNTRACED)  # it has stopped
+    os.kill(script.pid, signal.SIGSTOP)  # so that it does not end before the second one has asked
+    script.wait_until_stopped()
     before = contents("runs/cut")
     assert "is being written by another process" in refused(capsys, *arguments, "cut")
     assert contents("runs/cut") == before
-    process.send_signal(signal.SIGCONT)
-    process.send_signal(signal.SIGINT)
-    error = process.communicate()[1]
-    assert process.returncode == 130 and error.count("\n") == 1 and "the same command continues from it" in error
+    os.kill(script.pid, signal.SIGCONT)
+    os.kill(script.pid, signal.SIGINT)
+    error = script.collect()[1]
+    assert script.returncode == 130 and error.count("\n") == 1 and "the same command continues from it" in error
     assert train.main([*arguments, "cut"]) == 0
     assert files("runs/cut") == files("runs/whole") == FILES
     for name in ("predictions/valid.csv", "predictions/test.csv", "model/model.safetensors"):

@@ -17,6 +17,7 @@ import find_label_issues
 import train
 import train_ensemble
 from common.runs import read_metrics
+from tests.scripts import run_script
 from tests.training.test_train import FILES, QUICK, ROOT, files
 from tests.training.test_train_ensemble import OWN, member_files
 
@@ -39,8 +40,7 @@ def test_killed_in_the_middle_of_its_writes(small_data, in_tmp, script, more):
     """Checkpoints, the best weights, the log, predictions, the model, results.json: see die_writing.py."""
     arguments = [*QUICK, "--data", str(small_data), *more, "--checkpoint-minutes", "0", "--run"]
     assert script.main([*arguments, "whole"]) == 0
-    command = [sys.executable, str(ROOT / "tests/hardening/die_writing.py"), script.__name__, *arguments, "cut"]
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    done = run_script(ROOT / "tests/hardening/die_writing.py", script.__name__, *arguments, "cut")
     assert done.returncode == 0, done.stderr
     killed_over = [Path(line).name for line in done.stdout.splitlines() if line.startswith("runs/cut/")]
     assert killed_over[:2] == ["config.json", "environment.json" if script is train else "config.json"]

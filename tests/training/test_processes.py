@@ -3,11 +3,10 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
 
+from tests.scripts import run_script
 from tests.training.test_train import ROOT
 
 
@@ -20,8 +19,7 @@ def found(tmp_path_factory, request):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(ROOT / "tests/training/processes.py"), str(folder), str(port), str(request.param)]
-    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=300)
+    done = run_script(ROOT / "tests/training/processes.py", folder, port, request.param)
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(request.param)]
 

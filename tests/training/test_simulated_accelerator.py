@@ -1,11 +1,11 @@
 """Steps on an accelerator that is simulated (benchmarks/speed/kernels.py): real autograd, no values, no GPU."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.scripts import run_script
 
 CASES = [
     *(f"{name} varlen bf16 first" for name in ("bert", "electra", "roberta", "xlm-roberta", "camembert")),
@@ -20,9 +20,7 @@ FAULTS = ("labels_stay", "loss_is_read", "row_numbers_stay", "not_pinned")
 @pytest.fixture(scope="module")
 def steps():
     """What happened in each case: its kernels and waits, or an error in words."""
-    command = [sys.executable, "-m", "tests.training.simulated_steps"]
-    root = Path(__file__).resolve().parents[2]
-    ended = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    ended = run_script(Path(__file__).with_name("simulated_steps.py"))
     assert ended.returncode == 0, ended.stderr[-3000:]
     return json.loads(ended.stdout)
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed.run
 
 import train
 from common.metrics import score_probabilities
 from common.predictions import read_predictions
 from common.runs import read_metrics
 from tests.conftest import write_csv
+from tests.scripts import Script, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -147,18 +149,17 @@ def test_the_last_epochs_predictions_are_not_computed_again(small_data, in_tmp, 
 
 
 def test_killed_and_started_again_it_ends_the_same(small_data, in_tmp, capsys):
-    arguments = [*QUICK, "--data", str(small_data), "--epochs", "40", "--checkpoint-minutes", "0"]
+    arguments = [*QUICK, "--data", str(small_data), "--epochs", "20", "--checkpoint-minutes", "0"]
     assert train.main([*arguments, "--run", "whole"]) == 0
-    command = [sys.executable, str(ROOT / "train.py"), *arguments, "--run", "cut"]
     for how in (signal.SIGKILL, signal.SIGTERM):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        script = Script(ROOT / "train.py", *arguments, "--run", "cut")
         steps = len(read_metrics("runs/cut"))
         while len(read_metrics("runs/cut")) < steps + 4:
-            assert process.poll() is None, process.stderr.read()
+            assert script.poll() is None, script.collect()
             time.sleep(0.01)
-        process.send_signal(how)
-        error = process.communicate()[1]
-        assert process.returncode == (-9 if how == signal.SIGKILL else 130)
+        os.kill(script.pid, how)
+        error = script.collect()[1]
+        assert script.returncode == (-9 if how == signal.SIGKILL else 130)
     assert error.count("\n") == 1 and "the same command continues from it" in error
     assert train.main([*arguments, "--run", "cut"]) == 0
     for name in ("predictions/valid.csv", "predictions/test.csv", "model/model.safetensors"):
@@ -174,10 +175,9 @@ def test_killed_and_started_again_it_ends_the_same(small_data, in_tmp, capsys):
 def test_two_processes_train_as_one(small_data, in_tmp):
     exact = ["--dropout", "0", "--precision", "fp32"]  # to compare closely
     arguments = [*QUICK, "--data", str(small_data), "--adversarial", "1", *exact]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, str(ROOT / "train.py"), *arguments, "--run-name", "two"]
-    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    forks = ["--standalone", "--nproc-per-node", "2", "--run-path", "--start-method", "fork"]
+    command = [torch.distributed.run.__file__, *forks, ROOT / "train.py", *arguments, "--run-name", "two"]
+    done = run_script(*command, environment={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 2/2") == 1  # one process speaks
     assert train.main([*arguments, "--run", "one"]) == 0
