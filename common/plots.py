@@ -5,6 +5,7 @@ needs no display.
 """
 
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,16 @@ STYLE = {
     "text.parse_math": False,  # show a dollar sign in a class name as it is
     "font.family": "DejaVu Sans",  # part of matplotlib, so the same picture everywhere; has umlauts
 }
-styled = matplotlib.rc_context(STYLE)  # a decorator: the function draws in this style
+
+
+@contextmanager
+def _style():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # emoji in class names become boxes
+        yield
+
+
+styled = _style()  # a decorator: the function draws in this style
 
 
 def new_figure(figsize: tuple[float, float], **settings: Any) -> Figure:
@@ -46,8 +56,7 @@ def new_figure(figsize: tuple[float, float], **settings: Any) -> Figure:
 @styled
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write the figure as PNG."""
-    with whole_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # emoji in class names become boxes
+    with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None})
 
 

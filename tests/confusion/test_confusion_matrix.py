@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -408,11 +409,11 @@ def test_few_and_many_classes(here, count, capsys):
 
 
 def test_class_names_are_only_text(here):
-    classes = sorted(
-        ["../../etc/passwd", "a/b", '"quoted", comma', "<b>&amp;</b>", "_unter$trich$", "", "zwei\nZeilen"][:5]
-    )
+    classes = sorted(["../../etc/passwd", "a/b", '"quoted", comma', "<b>&amp;</b>", "_unter$trich$", "🎉 Feste"])
     write_predictions(here / "p.csv", make(classes * 6, classes))
-    assert run_script("--predictions", "p.csv") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of glyphs that the font lacks, say
+        assert run_script("--predictions", "p.csv") == 0
     assert files_in(here / "confusion_matrix") == FILES
     assert {path.name for path in here.iterdir()} == {"p.csv", "confusion_matrix"}
     assert list(pd.read_csv(here / "confusion_matrix" / "per_class_metrics.csv")["class"]) == classes
