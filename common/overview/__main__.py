@@ -106,7 +106,8 @@ def find_submissions() -> dict[str, list[str]]:
 
 def markdown(rows: Iterable[dict[str, str]]) -> list[str]:
     """The rows as a Markdown table that also reads well on a console."""
-    table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]
+    escaped = [{name: cell.replace("|", "\\|") for name, cell in row.items()} for row in rows]
+    table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *escaped]
     widths = {name: max(len(row[name]) for row in table) for name in COLUMNS}
     lines = ["| " + " | ".join(row[name].ljust(widths[name]) for name in COLUMNS) + " |" for row in table]
     return [lines[0], "|" + "|".join("-" * (widths[name] + 2) for name in COLUMNS) + "|", *lines[1:]]

@@ -36,6 +36,12 @@ def test_a_row_for_every_run(in_tmp, capsys):
     assert Path("runs/README.md").read_text() == "# Runs\n\n" + printed
 
 
+def test_a_bar_in_a_name_is_not_a_column(in_tmp, capsys):
+    make_run("a|b", 0.8, seed=3, model={"name": "tiny"})
+    assert main([]) == 0
+    assert "| a\\|b " in capsys.readouterr().out
+
+
 def test_filtered_by_data(in_tmp, capsys):
     assert main([]) == 2
     assert "no complete run below runs/ yet" in capsys.readouterr().err
