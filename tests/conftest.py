@@ -1,12 +1,16 @@
 """Small data and small models that the tests build; nothing is downloaded."""
 
 import os
+import tempfile
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any hub client is imported
+# Before any hub client is imported
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_HOME"] = tempfile.mkdtemp()  # not the user's
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another spin
 
 import csv
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from common.data import load_dataset
-from tests.scripts import start_server
+from tests.scripts import start_default_server
 
 # A shell starts background jobs with Ctrl-C ignored, and so would be whatever these tests start and interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,7 +48,12 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish(session):
     """Now what the tests need is imported, and no test has left anything behind."""
     if hasattr(os, "fork") and not session.config.option.collectonly:
-        start_server()
+        start_default_server()
+
+
+def pytest_unconfigure():
+    """The hub's clients have no more use for it."""
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, folder, port):
+        super().__init__(("127.0.0.1", port), _Handler)
         self.folder = Path(folder)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.cuts = {}  # "<owner>/<name>/<path>" -> how often the connection breaks in the middle of this file
@@ -39,9 +39,9 @@ def commit(name):
 
 
 @contextlib.contextmanager
-def serve(folder):
-    """A running Hub, until the block ends."""
-    hub = Hub(folder)
+def serve(folder, port=0):
+    """A running Hub, until the block ends; with port 0 at a free one."""
+    hub = Hub(folder, port)
     thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

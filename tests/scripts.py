@@ -1,9 +1,10 @@
 """Scripts in processes of their own: forks of one that has imported torch, which takes longer than most scripts run.
 
-That one is itself a fork of the tests' process, made when all tests are collected and none has run (see conftest.py):
-a script meets what imports leave, and nothing that a test left.
+By default that one is itself a fork of the tests' process, made when all tests are collected and none has run (see
+conftest.py): a script meets what imports leave, and nothing that a test left.
 """
 
+import contextlib
 import os
 import runpy
 import signal
@@ -12,36 +13,46 @@ import sys
 import tempfile
 import traceback
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_SECONDS = 300  # a script that takes longer hangs
-_server = None  # our end of the connection to the process that forks
-_last = None  # the script that was started last; the process that forks knows one at a time
+
+
+class Server:
+    """Our end of the connection to a process that forks one script at a time."""
+
+    default = None
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.last = None  # script
 
 
 class Script:
     """A running script, as `python <arguments>` starts it; what it writes is in files until it is collected."""
 
-    def __init__(self, *arguments, environment=None):
-        global _last
-        if _server is None:
+    def __init__(self, *arguments, environment=None, place=None, server=None):
+        server = server or Server.default
+        if server is None:
             pytest.skip("forks")
-        if _last and _last.returncode is None:  # of a test that failed
-            os.kill(_last.pid, signal.SIGKILL)
-            _last.collect()
+        if server.last and server.last.returncode is None:  # of a test that failed
+            os.kill(server.last.pid, signal.SIGKILL)
+            server.last.collect()
         self.returncode = None  # as subprocess has it: minus the signal that killed it
         self._folder = tempfile.TemporaryDirectory()
+        self._connection = server.connection
         words = [str(argument) for argument in arguments]
-        _server.send((words, self._folder.name, os.getcwd(), os.environ | (environment or {})))
-        self.pid = _server.recv()
-        _last = self
+        self._connection.send((words, self._folder.name, place or os.getcwd(), environment or dict(os.environ)))
+        self.pid = self._connection.recv()
+        server.last = self
 
     def wait_until_stopped(self):
         """Wait for what SIGSTOP does."""
-        assert os.WIFSTOPPED(_server.recv())
+        assert os.WIFSTOPPED(self._connection.recv())
 
     def poll(self):
         """The exit code; None while the script runs."""
@@ -55,38 +66,57 @@ class Script:
             return [Path(folder, name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
 
     def _wait(self, seconds):
-        while self.returncode is None and _server.poll(seconds):
-            status = _server.recv()
+        while self.returncode is None and self._connection.poll(seconds):
+            status = self._connection.recv()
             if not os.WIFSTOPPED(status):
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
 
-def run_script(*arguments, environment=None):
+def run_script(*arguments, environment=None, place=None, server=None):
     """What subprocess.run returns for `python <arguments>`: of a fork, where the system can fork."""
-    if _server is None:
+    if not hasattr(os, "fork"):
         command = [sys.executable, *map(str, arguments)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"} | (environment or {})
-        return subprocess.run(command, env=environment, encoding="utf-8", capture_output=True, check=False)
-    script = Script(*arguments, environment=environment)
+        environment = (environment or os.environ) | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+        settings = {"cwd": place, "env": environment, "encoding": "utf-8", "capture_output": True, "check": False}
+        return subprocess.run(command, **settings)
+    script = Script(*arguments, environment=environment, place=place, server=server)
     stdout, stderr = script.collect()
     return subprocess.CompletedProcess(arguments, script.returncode, stdout, stderr)
 
 
-def start_server():
+def start_default_server():
     """Fork the process that forks; it ends when this one does."""
-    global _server
-    _server, theirs = Pipe()
+    ours, theirs = Pipe()
     if os.fork() == 0:
-        _server.close()
+        ours.close()
         try:
-            _serve(theirs)
+            serve(theirs)
         finally:
             os._exit(0)
     theirs.close()
+    Server.default = Server(ours)
 
 
-def _serve(connection):
+@contextlib.contextmanager
+def start_server(modules, environment):
+    """A server whose process starts anew, since these modules read `environment` when they are imported."""
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    ours, theirs = Pipe()
+    code = f"import {modules}; from tests.scripts import Connection, serve; serve(Connection({theirs.fileno()}))"
+    command, fds = [sys.executable, "-c", code], [theirs.fileno()]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=fds, stdin=subprocess.DEVNULL)
+    theirs.close()
+    try:
+        yield Server(ours)
+    finally:
+        ours.close()
+        process.wait()
+
+
+def serve(connection: Connection):
     """One script after another: send its process id, then each of its states as os.waitpid has them."""
     while True:
         try:

@@ -1,14 +1,9 @@
-"""The clients that users run against a hub: a small one on this machine, whole, then with what goes wrong on networks.
-
-train.py runs in a copy of the checkout's code, so that data/gnad10 is filled there, and in processes of its own, as the
-clients read HF_ENDPOINT when they are imported.
-"""
+"""The clients that users run, with a hub on this machine: first all is well, then come the faults of networks."""
 
 import json
 import os
 import shutil
-import subprocess
-import sys
+import socket
 import time
 from pathlib import Path
 
@@ -21,22 +16,12 @@ from transformers import BertConfig, BertForMaskedLM
 from common.data import prepare_module
 from common.training.encoders.tiny import build_tiny_tokenizer
 from tests.fake_hub import commit, serve
+from tests.hub_clients import connect_clients, empty_cache, train_each
+from tests.scripts import ROOT, run_script
 from tests.test_prepare import make_hub
 
-ROOT = Path(__file__).resolve().parent.parent
 GBERT, GNAD = "deepset/gbert-base", "community-datasets/gnad10"
 QUICK = ["--max-length", "16", "--max-steps", "2", "--max-train-rows", "64", "--device", "cpu"]
-# Several command lines in one process: importing torch takes longer than each of them. Prints exit code and seconds.
-CALLS = """
-import contextlib, io, json, sys, time
-import train
-import common.training.run, datasets
-for arguments in json.loads(sys.argv[1]):
-    start, error = time.monotonic(), io.StringIO()
-    with contextlib.redirect_stderr(error):
-        code = train.main(arguments)
-    print(json.dumps([code, error.getvalue(), time.monotonic() - start]), file=sys.stderr)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -80,37 +65,35 @@ class Evil:
         return Path.touch, (self.path,)
 
 
+@pytest.fixture(scope="module")
+def port():
+    """A free one, for the hub: it comes and goes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def clients(port):
+    """Clients that know the hub's address."""
+    with connect_clients(f"http://127.0.0.1:{port}") as found:
+        yield found
+
+
 @pytest.fixture
-def train(tmp_path):
-    """A function that runs train.py against a hub: command lines -> one [exit code, stderr, seconds] for each."""
-    place = tmp_path / "checkout"
-    for part in ("common", "data/sample", "data/gnad10"):
-        shutil.copytree(ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__", "gnad10/*.csv"))
-    for file in ("train.py", "requirements.txt"):
-        shutil.copy(ROOT / file, place)
+def train(tmp_path, clients):
+    """A function that runs train.py in a process: command lines -> one [exit code, stderr, seconds] for each."""
+    shutil.copytree(ROOT / "data/sample", tmp_path / "data/sample")
+    (tmp_path / "data/gnad10").mkdir()  # to be filled
+    shutil.copy(ROOT / "data/gnad10/prepare.py", tmp_path / "data/gnad10")
 
-    def environment(url):
-        inherited = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
-        return inherited | {
-            "HF_ENDPOINT": url,
-            "HF_HOME": str(tmp_path / "cache"),
-            "OMP_NUM_THREADS": "1",
-            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-        }
+    def run(*command_lines, clients=clients):
+        return train_each([[*QUICK, *line] for line in command_lines], tmp_path, tmp_path / "data", **clients)
 
-    def run(url, *command_lines, **settings):
-        command = [sys.executable, "-c", CALLS, json.dumps([[*QUICK, *line] for line in command_lines])]
-        done = subprocess.run(
-            command, cwd=place, env=environment(url) | settings, text=True, capture_output=True, check=False
-        )
-        answers = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[")]
-        assert len(answers) == len(command_lines), done.stderr
-        return answers
-
-    run.place, run.cache, run.environment = place, tmp_path / "cache", environment
-    return run
+    run.place = tmp_path
+    empty_cache()
+    yield run
+    empty_cache()
 
 
 def one_line(answer, *parts):
@@ -121,10 +104,10 @@ def one_line(answer, *parts):
         assert part in error
 
 
-def test_fetched_once_then_offline(repositories, train):
+def test_fetched_once_then_offline(repositories, train, port):
     first = ["--model", "gbert-base", "--data", "gnad10", "--run", "online"]
-    with serve(repositories) as hub:
-        ((code, error, _),) = train(hub.url, first)
+    with serve(repositories, port) as hub:
+        ((code, error, _),) = train(first)
         assert (code, error) == (0, "")
         asked = {path for _, path in hub.requests}
         assert f"/{GBERT}/resolve/{commit(GBERT)}/model.safetensors" in asked
@@ -140,31 +123,31 @@ def test_fetched_once_then_offline(repositories, train):
     assert len((train.place / "data/gnad10/test.csv").read_text(encoding="utf-8").splitlines()) == 1029
 
     # The hub is gone: from the cache, as fast as offline, to the same predictions; the dataset anew from its cache
-    shutil.rmtree(train.place / "data/gnad10/__pycache__", ignore_errors=True)
     (train.place / "data/gnad10/train.csv").unlink()
     model = ["--model", "gbert-base", "--data", "gnad10", "--run"]
-    answers = train(url, [*model, "gone"], [*model, "online"], ["--model", "gelectra-base", "--data", "sample"])
+    answers = train([*model, "gone"], [*model, "online"], ["--model", "gelectra-base", "--data", "sample"])
     assert [answer[:2] for answer in answers[:2]] == [[0, ""], [0, ""]] and max(answer[2] for answer in answers) < 60
     one_line(answers[2], "deepset/gelectra-base", "no connection to the hub", url, "not in the local cache", "starter")
     (train.place / "data/gnad10/train.csv").unlink()
-    offline = train(url, [*model, "offline"], HF_HUB_OFFLINE="1")
+    offline = train([*model, "offline"], clients={})
     assert offline[0][:2] == [0, ""]
     for run in ("gone", "offline"):
         for file in ("config.json", "predictions/valid.csv", "predictions/test.csv"):
             assert (train.place / "runs" / run / file).read_bytes() == (train.place / "runs/online" / file).read_bytes()
 
 
-def test_what_goes_wrong_is_one_line_and_leaves_nothing_half(repositories, train):
+def test_what_goes_wrong_is_one_line_and_leaves_nothing_half(repositories, train, port):
     sample = ["--data", "sample", "--run"]
     names = ("nobody/nothing", "no/weights", "only/pickle", "evil/pickle", "flaky/weights", "cut/weights", "cut/config")
-    with serve(repositories) as hub:
+    cache = Path(os.environ["HF_HOME"])
+    with serve(repositories, port) as hub:
         hub.cuts = {
             "flaky/weights/model.safetensors": 1,
             "cut/weights/model.safetensors": 99,
             "cut/config/config.json": 99,
         }
         lines = [["--model", name, *sample, name.replace("/", "-")] for name in names]
-        answers = dict(zip(names, train(hub.url, *lines), strict=True))
+        answers = dict(zip(names, train(*lines), strict=True))
         assert not any("spaces" in path or "discussions" in path for _, path in hub.requests)  # no third party is asked
         one_line(answers["nobody/nothing"], "'nobody/nothing' is not on the hub, or you have no", "hf auth login")
         one_line(answers["no/weights"], "no/weights", "pytorch_model.bin or model.safetensors")
@@ -175,34 +158,30 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing_half(repositories, train
         for name in ("cut/weights", "cut/config"):
             one_line(answers[name], name, "the connection to the hub broke", "start the same command again")
             assert answers[name][2] < 60
-        assert not list(train.cache.rglob("*.incomplete"))
-        assert not list(train.cache.glob("hub/models--cut--weights/snapshots/*/model.safetensors"))
+        assert not list(cache.rglob("*.incomplete"))
+        assert not list(cache.glob("hub/models--cut--weights/snapshots/*/model.safetensors"))
 
         hub.cuts = {}  # and the same command, on a better day
-        assert train(hub.url, ["--model", "cut/weights", *sample, "cut-weights"])[0][:2] == [0, ""]
+        assert train(["--model", "cut/weights", *sample, "cut-weights"])[0][:2] == [0, ""]
 
 
-def test_a_dataset_that_cannot_be_had(repositories, train, tmp_path):
-    """By the script that --data gnad10 calls too: it needs no torch, so its processes start fast."""
-    command = [sys.executable, "data/gnad10/prepare.py"]
+def test_a_dataset_that_cannot_be_had(repositories, train, port, clients, tmp_path):
+    """By the script that --data gnad10 calls too."""
 
-    def prepare(url):
-        done = subprocess.run(
-            command, cwd=train.place, env=train.environment(url), text=True, capture_output=True, check=False
-        )
+    def prepare():
+        done = run_script("data/gnad10/prepare.py", place=train.place, **clients)
         return done.returncode, done.stderr, None
 
     way_out = "python data/gnad10/prepare.py --from-folder FOLDER"
-    with serve(tmp_path) as hub:  # a hub without the dataset
-        url = hub.url
-        one_line(prepare(url), GNAD, "doesn't exist on the Hub", way_out)
-    one_line(prepare(url), GNAD, "no connection to the hub", way_out)
-    with serve(repositories) as hub:
+    with serve(tmp_path, port):  # a hub without the dataset
+        one_line(prepare(), GNAD, "doesn't exist on the Hub", way_out)
+    one_line(prepare(), GNAD, "no connection to the hub", way_out)
+    with serve(repositories, port) as hub:
         hub.cuts = {f"{GNAD}/data/train-00000-of-00001.parquet": 99}
-        one_line(prepare(hub.url), GNAD, "the connection to the hub broke", way_out)
+        one_line(prepare(), GNAD, "the connection to the hub broke", way_out)
         assert not list((train.place / "data/gnad10").glob("*.csv"))
         hub.cuts = {}
-        assert prepare(hub.url)[:2] == (0, "")
+        assert prepare()[:2] == (0, "")
 
 
 READ = """
@@ -220,7 +199,7 @@ for name, options in json.loads(sys.argv[1]):
 """
 
 
-def test_any_dataset_on_the_hub(train, tmp_path):
+def test_any_dataset_on_the_hub(train, port, clients, tmp_path):
     """--data owner/name[:config], by the real client: ClassLabel names, withheld labels, splits, refusals."""
     features = datasets.Features(
         {
@@ -250,10 +229,9 @@ def test_any_dataset_on_the_hub(train, tmp_path):
         ["no/body", {}],
         ["some/news:ch", {}],
     ]
-    with serve(tmp_path / "hub") as hub:  # one process for all, as the client takes seconds to start
-        command = [sys.executable, "-c", READ, json.dumps(asked)]
-        settings = {"cwd": train.place, "env": train.environment(hub.url)}
-        done = subprocess.run(command, text=True, capture_output=True, check=True, **settings)
+    (tmp_path / "read.py").write_text(READ)
+    with serve(tmp_path / "hub", port):
+        done = run_script(tmp_path / "read.py", json.dumps(asked), place=train.place, **clients)
     read, numbered, body, test, nobody, config = map(json.loads, done.stdout.splitlines()[-len(asked) :])
     name, location, classes, frames, parts = read
     assert (name, location, classes) == ("news-at", "some/news:at", ["Sport", "Web"])
@@ -271,11 +249,10 @@ def test_any_dataset_on_the_hub(train, tmp_path):
 @pytest.mark.slow  # it waits for a silent server
 def test_a_hub_that_swallows_packets_costs_seconds(train):
     """A socket that accepts and never answers: what a firewall or a captive portal looks like."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        (answer,) = train(url, ["--model", "gbert-base", "--data", "sample"])
+        with connect_clients(url) as clients:
+            (answer,) = train(["--model", "gbert-base", "--data", "sample"], clients=clients)
         one_line(answer, "no connection to the hub", "timed out")
         assert time.monotonic() - start < 120  # without a limit it would never end

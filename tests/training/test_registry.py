@@ -1,10 +1,6 @@
 """Every short name, on a small copy of its repository: from the hub, again offline, and its saved model by pipeline."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,40 +10,31 @@ from common.data import load_dataset
 from common.predictions import read_predictions
 from common.training.encoders.registry import MODELS
 from tests.fake_hub import commit, serve
+from tests.hub_clients import connect_clients, empty_cache, train_each
 from tests.hub_layouts import LAYOUTS, save_layout
-from tests.test_hub import CALLS
+from tests.scripts import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = [name for name in MODELS if name != "starter"]
 QUICK = ("gbert-base", "gottbert-base", "geberta-base", "mmbert-base")  # each has another tokenizer and weight format
 
 
-def train_all(names, place, data, url, prefix):
+def train_all(names, place, data, prefix, **clients):
     """Train each encoder for a few steps, in one process; {name: [exit code, stderr, seconds]}."""
     options = ["--data", str(data), "--max-length", "64", "--long-texts", "head", "--max-steps", "3", "--device", "cpu"]
     lines = [["--model", name, "--run", f"{prefix}-{name}", *options] for name in names]
-    environment = os.environ | {"HF_HOME": str(place / "cache"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment |= {"HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"} if url else {}
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS, json.dumps(lines)],
-        cwd=place,
-        env=environment,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    answers = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[")]
-    assert len(answers) == len(names), done.stderr
-    return dict(zip(names, answers, strict=True))
+    return dict(zip(names, train_each(lines, place, ROOT / "data", **clients), strict=True))
 
 
 def train_twice(names, place, data):
     texts = list(load_dataset(data).train["text"])
     for name in names:
         save_layout(MODELS[name].hub_id, place / "hub/models" / MODELS[name].hub_id, texts)
-    with serve(place / "hub") as hub:
-        online = train_all(names, place, data, hub.url, "online")
-    return place, online, train_all(names, place, data, None, "offline")
+    empty_cache()
+    with serve(place / "hub") as hub, connect_clients(hub.url) as clients:
+        online = train_all(names, place, data, "online", **clients)
+    offline = train_all(names, place, data, "offline")
+    empty_cache()
+    return place, online, offline
 
 
 @pytest.fixture(scope="module")
