@@ -145,10 +145,14 @@ def _become(arguments, folder, place, environment):
             os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT), number)
             setattr(sys, name, os.fdopen(number, "w", buffering=1, encoding="utf-8"))
         sys.argv = arguments
+        sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
         runpy.run_path(arguments[0], run_name="__main__")
         code = 0
     except SystemExit as end:
         code = end.code or 0
+        if not isinstance(code, int):  # words, as Python has it
+            print(code, file=sys.stderr)
+            code = 1
     except BaseException:
         traceback.print_exc()
     finally:

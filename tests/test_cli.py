@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from common.cli import Parser, UserError, add_data_options, exit_codes, number
 from common.files import write_json, write_text
 from common.interrupts import Interrupted
+from tests.scripts import ROOT, run_script
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = (
     "train.py",
     "train_ensemble.py",
@@ -214,13 +213,8 @@ def test_help_begins_with_what_the_script_does_and_ends_with_examples(capsys):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_help_of_every_script_fits_a_terminal(script):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), "--help"],
-        env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_script(ROOT / script, "--help", environment=os.environ | {"COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].endswith(".") and lines[1] == "" and lines[2].startswith(f"usage: python {script} ")

@@ -235,7 +235,7 @@ def files_of_all_scripts(place, monkeypatch, classes, ids):
     write_csv(data / "train.csv", ["id", "text", "label"], rows)
     write_csv(data / "test.csv", ["id", "text", "label"], [["/" + row[0], *row[1:]] for row in rows[:18]])
     monkeypatch.chdir(work)
-    arguments = [*QUICK, "--data", str(data), "--seeds", "2", "--folds", "2", "--run", "r"]
+    arguments = [*QUICK, "--data", str(data), "--seeds", "2", "--folds", "2", "--max-steps", "1", "--run", "r"]
     assert train_ensemble.main(arguments) == 0
     assert create_confusion_matrix.main(["--run", "r", "--output", "matrix"]) == 0
     assert find_label_issues.main(["--run", "r", "--output", "issues"]) == 0
