@@ -17,7 +17,7 @@ from common.cli import UserError
 from common.files import WINDOWS, read_json, write_json, write_text
 
 RUNS_FOLDER = Path("runs")
-PLACES = {"folder", "location"}  # keys that may differ between two starts of the same run
+PLACES = {"folder", "location", "file"}  # keys that may differ between two starts of the same run
 LOCK = ".lock"  # a process holds it while it writes the run, and deletes it at its end
 _held: dict[tuple[int, int], FileLock] = {}  # (device, inode) of a run folder -> the lock of this process
 
@@ -57,8 +57,8 @@ def open_run(
     `config` is a JSON object. It must equal the folder's config.json, except for the paths of data and model, whose
     fingerprints must match instead. Raises UserError if the folder has a run with another configuration, or files that
     are not a run's. `overwrite` discards the earlier run instead, unless one of the files that the script `reads` is in
-    it. This process then holds the folder until it ends, and other processes get a UserError. `shared` folders are not
-    held: several jobs train an ensemble's members.
+    it; a run that got no further than its config.json is always replaced. This process then holds the folder until it
+    ends, and other processes get a UserError. `shared` folders are not held: several jobs train an ensemble's members.
     """
     folder = Path(folder)
     config_file = folder / "config.json"
@@ -72,7 +72,9 @@ def open_run(
         hold_folder(folder)
     config = json.loads(json.dumps(config))  # as it reads back
     earlier = read_json(config_file) if config_file.exists() else None
-    if overwrite and earlier is not None:
+    difference = earlier and _first_difference(earlier, config)
+    unused = difference and all(path.is_dir() or path.name in (LOCK, "config.json") for path in folder.rglob("*"))
+    if unused or (overwrite and earlier is not None):
         for path in reads:
             if Path(path).resolve().is_relative_to(folder.resolve()):
                 raise UserError(f"--overwrite would delete {path}, which is read; copy it elsewhere, or change --run")
@@ -81,7 +83,6 @@ def open_run(
     if earlier is None:
         write_json(config_file, config)
         return False
-    difference = _first_difference(earlier, config)
     if difference:
         raise UserError(
             f"{folder} has a run with another configuration ({difference}); "
@@ -220,6 +221,9 @@ def _sweep(folder):
 
 def discard_run(folder: Path) -> None:
     """Delete a run, results.json first and config.json last. Cut short, this leaves an incomplete run."""
+    for member in folder.glob("members/*/"):  # a job with --members holds its member alone
+        hold_folder(member)
+        release_folder(member)  # Windows does not delete open files, and a new folder may get the same inode
     order = {"results.json": 0, "config.json": 2}
     try:
         there = [path for path in folder.iterdir() if path.name != LOCK]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from filelock import FileLock
 
 from common import runs
 from common.cli import UserError
@@ -153,7 +154,7 @@ def test_tuples_and_lists_are_the_same_configuration():
     ],
 )
 def test_another_configuration_is_refused(config, difference):
-    open_run("runs/demo", CONFIG)
+    make_run("runs/demo", complete=False, files=["environment.json"])
     with pytest.raises(UserError) as caught:
         open_run("runs/demo", config)
     assert str(caught.value) == (
@@ -165,8 +166,19 @@ def test_another_configuration_is_refused(config, difference):
 
 def test_data_and_model_may_lie_elsewhere():
     open_run("runs/demo", CONFIG)
+    Path("runs/demo/environment.json").touch()
     moved = changed(data={"folder": "/volume/news"}, model={"location": "/volume/tiny"})
     assert open_run("runs/demo", moved) is False
+
+
+def test_corrections_are_known_by_their_content():
+    """Browsers save a second download as `corrections (1).csv`."""
+    given = {"file": "corrections.csv", "sha256": "1a2b", "counts": {"relabelled": 2}}
+    make_run("runs/demo", files=["environment.json"], config=changed(data={"corrections": given}))
+    again = given | {"file": "corrections (1).csv"}
+    assert open_run("runs/demo", changed(data={"corrections": again})) is True
+    with pytest.raises(UserError, match=r"data\.corrections\.sha256"):
+        open_run("runs/demo", changed(data={"corrections": again | {"sha256": "3c4d"}}))
 
 
 def test_overwrite_discards_the_earlier_run():
@@ -179,6 +191,31 @@ def test_overwrite_discards_the_earlier_run():
     assert json.loads(Path("runs/demo/config.json").read_text())["seed"] == 1
     assert Path("shared/keep.txt").exists()  # a link goes, not what it leads to
     assert open_run("runs/other", CONFIG, overwrite=True) is False  # nothing there to discard
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_run_without_more_than_its_configuration_is_replaced(shared):
+    """The script that opened it was refused then; of an ensemble there is a member, too."""
+    make_run("runs/e", complete=False, files=["members/tiny-seed0/config.json"])
+    assert open_run("runs/e", changed(seed=1), shared=shared) is False
+    assert json.loads(Path("runs/e/config.json").read_text())["seed"] == 1 and not Path("runs/e/members").exists()
+    make_run("runs/f", complete=False, files=["members/tiny-seed0/environment.json"])
+    with pytest.raises(UserError, match="has a run with another configuration"):
+        open_run("runs/f", changed(seed=1), shared=shared)
+
+
+def test_members_that_another_process_writes_are_not_discarded():
+    """A job with --members holds the folder of its member only."""
+    make_run("runs/e", complete=False, files=["members/tiny-seed0/metrics.jsonl", "members/tiny-seed1/metrics.jsonl"])
+    member = Path("runs/e/members/tiny-seed1")
+    with FileLock(member / ".lock"):
+        with pytest.raises(UserError, match=f"^{member} is being written by another process"):
+            open_run("runs/e", CONFIG, overwrite=True)
+        assert (member / "metrics.jsonl").exists() and Path("runs/e/members/tiny-seed0/metrics.jsonl").exists()
+    assert open_run("runs/e", CONFIG, overwrite=True) is False and not member.exists()
+    member.mkdir(parents=True)  # perhaps with the inode of the deleted folder
+    with FileLock(member / ".lock"), pytest.raises(UserError, match="is being written by another process"):
+        open_run(member, CONFIG)
 
 
 def test_overwrite_does_not_delete_what_the_command_reads():

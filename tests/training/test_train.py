@@ -233,6 +233,13 @@ def test_impossible_options_are_one_line(small_data, in_tmp, capsys, arguments, 
     assert not any("results.json" in name for name in files(in_tmp))
 
 
+def test_a_refused_command_does_not_take_the_runs_name(small_data, in_tmp, capsys):
+    arguments = [*QUICK, "--data", str(small_data), "--max-steps", "1", "--run", "x", "--keep"]
+    refused(capsys, *arguments, "best", "--valid-fraction", "0")
+    assert train.main([*arguments, "last", "--valid-fraction", "0"]) == 0
+    assert "another configuration" in refused(capsys, *arguments, "best")
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
