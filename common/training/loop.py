@@ -14,6 +14,7 @@ import numpy as np
 from common.cli import UserError
 from common.interrupts import Interrupted, StopSignals
 from common.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
+from common.training.compute.devices import Device
 from common.training.compute.processes import agree, copy_from_main, gather
 from common.training.optimizer import learning_rate_factor
 from common.training.progress import progress_bar
@@ -26,7 +27,11 @@ BEST_WEIGHTS = "best.safetensors"
 
 
 class Diverged(UserError):
-    """The loss is not finite. This run fails; other members of an ensemble continue."""
+    """The loss or the predictions are not finite. This run fails; other members of an ensemble continue."""
+
+    def __init__(self, what: str, device: Device):
+        hint = " or use --precision fp32" if device.precision == "fp16" else ""
+        super().__init__(f"{what}; lower --learning-rate{hint}")
 
 
 @dataclass
@@ -168,8 +173,7 @@ def _loss_record(step: Step, progress: Progress, rate: float) -> dict:
     """The mean loss since the last record; adds to the epoch's loss. Raises Diverged if a loss is not finite."""
     losses = progress.losses + step.read_losses()
     if not all(map(math.isfinite, losses)):
-        hint = " or use --precision fp32" if step.device.precision == "fp16" else ""
-        raise Diverged(f"the loss is not finite at step {progress.step}; lower --learning-rate{hint}")
+        raise Diverged(f"the loss is not finite at step {progress.step}", step.device)
     progress.losses = []
     progress.epoch_loss += sum(losses)
     return {"train_loss": float(np.mean(losses)), "learning_rate": rate * step.recipe.learning_rate}

@@ -26,7 +26,7 @@ from common.training.compute.memory import recompute_activations
 from common.training.encoders.models import load_model
 from common.training.encoders.trial import try_model
 from common.training.inputs import Inputs, Part, fold_part
-from common.training.loop import fit
+from common.training.loop import Diverged, fit
 from common.training.plots import draw_learning_curves
 from common.training.prediction import predict
 from common.training.recipe import check_keep
@@ -36,6 +36,7 @@ from common.training.teacher import Lesson, mix_labels
 from common.training.tokens import Encoded, encode
 from common.training.tracking import Tracker
 
+PROBE = 8  # training texts that are predicted after each epoch where there are no validation rows
 STUCK_SHARE = 0.95  # of the validation rows, predicted as one class
 STUCK_EXCESS = 0.25  # of this share over the class's true share
 
@@ -97,10 +98,11 @@ def fine_tune(
 
     def evaluate() -> dict:
         nonlocal probabilities
-        if held_out is None:
+        if held_out is None:  # the losses are of the weights before each update, so the last update is not checked yet
+            _predict(model, texts.take(np.arange(min(PROBE, len(labels)))), inputs, device, None)
             return {}
         frame, encoded = held_out
-        probabilities = predict(model, encoded, device.predicting(), recipe, "validate")
+        probabilities = _predict(model, encoded, inputs, device, "validate")
         if line := _stuck_line(most_probable(probabilities, dataset.classes), frame["label"].to_numpy()):
             print_line(textwrap.fill(line, 76, subsequent_indent="  "))
         scores = score_probabilities(frame["label"], probabilities, dataset.classes)
@@ -153,6 +155,16 @@ def fine_tune(
     return results
 
 
+def _predict(
+    model: PreTrainedModel, encoded: Encoded, inputs: Inputs, device: Device, progress: str | None
+) -> np.ndarray:
+    """Class probabilities, [texts, classes] float32. Raises Diverged if one is not finite."""
+    probabilities = predict(model, encoded, device.predicting(), inputs.recipe, progress)
+    if not np.isfinite(probabilities).all():
+        raise Diverged("the model's predictions are not finite", device)
+    return probabilities
+
+
 def _machine(device: Device, compiled: bool) -> dict:
     """The device and settings of a run, for environment.json."""
     return {
@@ -179,7 +191,7 @@ def _predict_file(
     """
     classes = inputs.dataset.classes
     if probabilities is None:
-        probabilities = predict(model, encoded, device.predicting(), inputs.recipe, f"predict {path.stem}")
+        probabilities = _predict(model, encoded, inputs, device, f"predict {path.stem}")
     labels = frame["label"].to_numpy() if "label" in frame else None
     if device.main:
         write_predictions(path, Predictions(frame["id"].to_numpy(), classes, probabilities, labels))

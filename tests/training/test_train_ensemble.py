@@ -168,6 +168,17 @@ def test_a_member_whose_loss_is_not_finite_costs_only_itself(small_data, in_tmp,
     assert Path("runs/e/members/tiny-seed1/results.json").exists() and not Path("runs/e/results.json").exists()
 
 
+@pytest.mark.parametrize("more", [["--valid-fraction", "0"], []])
+def test_a_last_update_that_ruins_the_model_is_a_divergence(small_data, in_tmp, capsys, more):
+    """The loss of a step is of the weights before its update."""
+    arguments = [*QUICK, "--data", str(small_data), "--max-steps", "1", "--learning-rate", "1e30", *more, "--run", "e"]
+    assert train_ensemble.main([*arguments, "--seeds", "2"]) == 2
+    error = capsys.readouterr().err
+    reason = "the model's predictions are not finite; lower --learning-rate"
+    assert error == f"error: 2 of 2 members failed (tiny-seed0: {reason}; tiny-seed1: {reason})\n"
+    assert not any("results" in name or "predictions" in name for name in files("runs/e"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
