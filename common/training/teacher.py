@@ -44,10 +44,15 @@ class Lesson:
 
 
 def find_teachers(run: str, dataset: Dataset) -> list[Teacher]:
-    """The trained models of a run or ensemble. Raises UserError if they were trained on another train.csv."""
+    """The trained models of a run or ensemble. Raises UserError if they were trained on another train.csv.
+
+    Of predictions without models, as in an ensemble's models/<name>, nobody could say what they were trained on.
+    """
     folder = check_run(run)
-    members = sorted(path.parent for path in (folder / "members").glob("*/results.json")) or [folder]
-    return [_read_teacher(member, dataset) for member in members]
+    members = sorted(path.parent for path in (folder / "members").glob("*/results.json"))
+    if not members and "recipe" not in read_json(folder / "config.json"):
+        raise UserError(f"--teacher: {folder} has no trained models, only their predictions; name the whole ensemble")
+    return [_read_teacher(member, dataset) for member in members or [folder]]
 
 
 def _read_teacher(folder: Path, dataset: Dataset) -> Teacher:

@@ -12,6 +12,7 @@ import train
 import train_ensemble
 from common.cli import UserError
 from common.data import load_dataset
+from common.files import write_json
 from common.predictions import read_predictions
 from common.tfidf.run import predict_tfidf
 from common.training.compute.devices import open_device
@@ -158,6 +159,17 @@ def test_a_saved_teacher_says_again_what_it_said(small_data, in_tmp):
 def test_a_teacher_of_another_dataset_is_refused(small_data, memory, taught):
     with pytest.raises(UserError, match="trained on other rows than"):
         find_teachers(str(taught), load_dataset(small_data))
+
+
+def test_a_part_of_an_ensemble_is_no_teacher(memory, taught, tmp_path):
+    """models/<name> has combined predictions alone, and does not say whether --keep best chose the epochs."""
+    dataset = load_dataset(memory)
+    part = tmp_path / "models" / "tfidf"
+    config = {"script": "train_ensemble.py", "models": {"tfidf": {"recipe": {"keep": "best"}}}}
+    for name, content in {"config.json": config, "results.json": {}}.items():
+        write_json(part / name, read_json(taught / name) | content)
+    with pytest.raises(UserError, match=r"tfidf has no trained models, only .*; name the whole ensemble$"):
+        find_teachers(str(part), dataset)
 
 
 def test_a_teacher_that_chose_its_epoch_on_these_rows_is_refused(memory, taught):
