@@ -48,6 +48,9 @@ def fit_features(texts: Iterable[str]) -> Features:
 
 def _count_tokens(texts: Iterable[str]) -> tuple[csr_matrix, list[str]]:
     """Counts of each token in each text, [texts, tokens] float32, and the sorted tokens."""
+    texts = list(texts)
+    if not any(text.strip() for text in texts):  # the vectorizer refuses texts without a token
+        return csr_matrix((len(texts), 0), dtype=np.float32), []
     vectorizer = CountVectorizer(token_pattern=TOKEN, dtype=np.float32)
     counts = vectorizer.fit_transform(texts)
     return counts, vectorizer.get_feature_names_out().tolist()

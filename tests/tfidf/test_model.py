@@ -61,6 +61,12 @@ def test_a_text_is_predicted_alike_alone_and_among_others(sample, trained):
     assert np.array_equal(together[:5], np.concatenate([predict_probabilities(trained, [text]) for text in texts[:5]]))
 
 
+def test_blank_texts_are_predicted_alike_alone_and_among_others(trained):
+    together = predict_probabilities(trained, ["Der Ball rollt.", "", " \n", "Die Aktie"])
+    assert np.array_equal(together[1:3], predict_probabilities(trained, ["", " \n"]))
+    assert np.array_equal(together[1], together[2]) and not np.array_equal(together[0], together[1])
+
+
 def test_saved_and_loaded_it_predicts_the_same_numbers(sample, trained, tmp_path):
     save_model(tmp_path, trained)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
