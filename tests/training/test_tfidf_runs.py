@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import create_ensemble_submission
@@ -64,11 +65,35 @@ def test_no_baseline_where_it_would_take_long_or_nothing_has_labels(small_data, 
     dataset = load_dataset(small_data)
     rows, labels = np.arange(45), np.zeros(45, dtype=int)
     assert tfidf_run.compute_baseline(dataset, labels, rows, None)["accuracy"] is None  # test rows alone
-    monkeypatch.setattr(tfidf_run, "BASELINE_CHARACTERS", 1000)
+    monkeypatch.setattr(tfidf_run, "BASELINE_SECONDS", 0.001)
     assert tfidf_run.compute_baseline(dataset, labels, rows, dataset.test) is None
     monkeypatch.undo()
     unlabelled = replace(dataset, test=dataset.test.drop(columns="label"))
     assert tfidf_run.compute_baseline(unlabelled, labels, rows, None) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "characters", "classes", "seconds"),
+    [
+        (822, 2650, 2, 2.1),
+        (822, 2650, 9, 3.7),
+        (822, 2650, 100, 14.3),
+        (7969, 100, 9, 5.1),
+        (7969, 100, 100, 13.3),
+        (5009, 142, 2, 1.6),
+        (18_000, 106, 300, 132),  # 22 s for one of the six fits
+    ],
+)
+def test_the_estimate_is_near_the_seconds_measured(texts, characters, classes, seconds):
+    assert 1 / 1.6 < tfidf_run.estimate_seconds(pd.Series(["a" * characters] * texts), classes) / seconds < 1.6
+
+
+def test_no_baseline_for_hundreds_of_classes(small_data, monkeypatch):
+    """18,000 texts of 300 classes have less text than the 822 articles of nine, and take a minute or two."""
+    monkeypatch.setattr(tfidf_run, "fit_model", lambda *_: pytest.fail("it trains"))
+    train = pd.DataFrame({"text": ["a" * 106] * 18_000, "label": [str(n % 300) for n in range(18_000)]})
+    dataset = replace(load_dataset(small_data), train=train, classes=sorted(set(train["label"])))
+    assert tfidf_run.compute_baseline(dataset, np.zeros(18_000, dtype=int), np.arange(18_000), train.head(300)) is None
 
 
 def test_a_member_beside_encoders(small_data, in_tmp):
