@@ -50,7 +50,7 @@ class Dataset:
     location: str = ""  # value of --data that finds it from any working directory
     places: dict[str, str] = field(default_factory=dict)  # split -> its file, for messages
     sample: Sample | None = None
-    options: dict[str, str | None] = field(default_factory=dict)  # of load_dataset, those that choose ids and texts
+    options: dict[str, str | None] = field(default_factory=dict)  # of load_dataset, those that choose the cells
 
     @property
     def files(self) -> dict[str, str]:
@@ -148,7 +148,7 @@ def load_dataset(
         source.location,
         source.places,
         sample,
-        {"text_column": text, "id_column": row_id, "columns": columns, "encoding": encoding},
+        {"text_column": text, "label_column": label, "id_column": row_id, "columns": columns, "encoding": encoding},
     )
 
 

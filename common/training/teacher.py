@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from common.cli import UserError
-from common.data import Dataset, is_trained_on
+from common.data import COLUMN_HINT, Dataset, is_trained_on
 from common.files import read_json
 from common.files import sha256 as file_sha256
 from common.predictions import TEST, VALID, Predictions, align, mean_probabilities, read_predictions
+from common.reading.columns import split_names
 from common.reading.identity import hashes_by_split, identify_recorded_rows
 from common.reading.tables import read_table
 from common.runs import check_run
@@ -44,14 +45,16 @@ class Lesson:
 
 
 def find_teachers(run: str, dataset: Dataset) -> list[Teacher]:
-    """The trained models of a run or ensemble. Raises UserError if they were trained on another train.csv.
+    """The trained models of a run or ensemble.
 
-    Of predictions without models, as in an ensemble's models/<name>, nobody could say what they were trained on.
+    Raises UserError if they were trained on another train.csv, or if unlabelled.csv cannot be read. Of predictions
+    without models, as in an ensemble's models/<name>, nobody could say what they were trained on.
     """
     folder = check_run(run)
     members = sorted(path.parent for path in (folder / "members").glob("*/results.json"))
     if not members and "recipe" not in read_json(folder / "config.json"):
         raise UserError(f"--teacher: {folder} has no trained models, only their predictions; name the whole ensemble")
+    _read_unlabelled(dataset)
     return [_read_teacher(member, dataset) for member in members or [folder]]
 
 
@@ -72,6 +75,23 @@ def _read_teacher(folder: Path, dataset: Dataset) -> Teacher:
         held_out = read_predictions(folder / VALID)
     same_test = identify_recorded_rows("test", data) == dataset.identity("test") and (folder / TEST).exists()
     return Teacher(folder, held_out, saw_valid, same_test)
+
+
+def _read_unlabelled(dataset: Dataset) -> list[str]:
+    """The texts of unlabelled.csv, read as test.csv is; none where the file is not there."""
+    path, options = dataset.folder / UNLABELLED, dataset.options
+    if not path.exists():
+        return []
+    column, columns = options["text_column"], options["columns"]
+    table = read_table(
+        path,
+        texts=column,
+        hint=COLUMN_HINT,
+        columns=split_names(columns) if columns else None,
+        may_lack=options["label_column"],
+        encoding=options["encoding"],
+    )
+    return table[column].tolist()
 
 
 def choose_teachers(teachers: Sequence[Teacher], dataset: Dataset, held_out: pd.DataFrame | None) -> list[Teacher]:
@@ -128,10 +148,7 @@ def prepare_lesson(
     with np.errstate(invalid="ignore"):
         soft = (sums / counts).astype(np.float32)
 
-    path = dataset.folder / UNLABELLED
-    if path.exists():
-        column = dataset.options["text_column"]
-        texts = read_table(path, texts=column, encoding=dataset.options["encoding"])[column].tolist()
+    if texts := _read_unlabelled(dataset):
         opinions = [predict_texts(teacher.folder, texts) for teacher in teachers]
     elif dataset.test is not None:
         texts = dataset.test["text"].tolist()

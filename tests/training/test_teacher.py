@@ -96,6 +96,25 @@ def test_unlabelled_csv_comes_before_test_csv(memory, taught, tmp_path):
     assert lesson.shares == pytest.approx(expected, abs=1e-6)
 
 
+def test_unlabelled_csv_without_a_header_has_the_columns_of_the_others(in_tmp):
+    columns = ["--columns", "text,label"]
+    write_csv(Path("d/train.csv"), ["das erste Tor", "Sport"], [["die Aktie", "Geld"], ["das Tor", "Sport"]] * 9)
+    write_csv(Path("d/unlabelled.csv"), ["ein Tor"], [["eine Aktie"]])
+    assert train.main(["--model", "tfidf", "--data", "d", *columns, "--valid-fraction", "0", "--run", "teacher"]) == 0
+    dataset = load_dataset("d", columns="text,label")
+    assert prepare_lesson(find_teachers("teacher", dataset), dataset, predict_tfidf).texts == ["ein Tor", "eine Aktie"]
+
+
+def test_an_unlabelled_csv_that_cannot_be_read_is_refused_before_there_is_a_run(memory, taught, in_tmp, capsys):
+    Path("d").mkdir()
+    for file in ("train.csv", "test.csv"):
+        Path("d", file).write_bytes((memory / file).read_bytes())
+    write_csv(Path("d/unlabelled.csv"), ["Inhalt"], [["neu"]])
+    assert train.main([*QUICK, "--data", "d", "--valid-fraction", "0", "--teacher", str(taught), "--run", "x"]) == 2
+    assert "d/unlabelled.csv has no column 'text'; it has: Inhalt" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 def test_mixed_labels_by_hand():
     soft = np.array([[0.5, 0.5, 0], [np.nan, np.nan, np.nan]], dtype=np.float32)
     mixed = mix_labels(np.array([2, 1]), soft, 0.4)
