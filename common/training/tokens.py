@@ -57,7 +57,12 @@ def encode(
     max_length: int | None = None,
     progress: str | None = "tokenize",
 ) -> Encoded:
-    """Tokenize texts with special tokens, whole or cut to `max_length` tokens."""
+    """Tokenize texts with special tokens, whole or cut to `max_length` tokens.
+
+    A blank text has no tokens if the tokenizer adds no special ones. It becomes one unknown or padding token.
+    """
+    substitutes = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
+    nothing = next(token for token in substitutes if token is not None)
     pieces: list[np.ndarray] = []
     with progress_bar(len(texts), progress or "tokenize", "text", shown=progress is not None) as bar:
         for begin in range(0, len(texts), CHUNK):
@@ -68,7 +73,7 @@ def encode(
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )
-            pieces += [np.array(ids, dtype=np.int32) for ids in batch["input_ids"]]
+            pieces += [np.array(ids or [nothing], dtype=np.int32) for ids in batch["input_ids"]]
             bar.update(len(batch["input_ids"]))
     lengths = [len(piece) for piece in pieces]
     tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)

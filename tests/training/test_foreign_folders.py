@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import pipeline
 
@@ -11,8 +12,11 @@ import train
 from common.cli import UserError
 from common.data import load_dataset
 from common.predictions import read_predictions
+from common.saved.settings import Settings
+from common.training.compute.devices import open_device
 from common.training.encoders.configs import describe_source
 from common.training.encoders.sources import find_source, weight_files
+from common.training.saved import load_encoder
 from tests.training.encoder_folders import edit_json
 from tests.training.small_encoders import save_small_encoder
 from tests.training.test_train import QUICK
@@ -104,3 +108,15 @@ def test_a_vocabulary_without_its_unknown_token(small_data, in_tmp, capsys):
     assert train.main([*QUICK[2:], "--model", "m", "--data", str(small_data), "--run", "x"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "model folder m cannot be loaded" in error
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta", "gpt2", "deberta-v2"])
+def test_a_blank_text_without_special_tokens_has_probabilities(model_type, tmp_path):
+    """Alone and among others: no text has fewer than one token."""
+    save_small_encoder(model_type, tmp_path)
+    edit_json(tmp_path / "tokenizer.json", post_processor=None)
+    settings = Settings(classes=["LABEL_0", "LABEL_1"], max_length=20, long_texts="windows")
+    predict_batch = load_encoder(tmp_path, settings, open_device("cpu", distributed=False))
+    alone, among = predict_batch(["", " "]), predict_batch(["Der Ball.", "", "Der Sturm war stark.", " "])
+    assert alone == pytest.approx(among[[1, 3]], abs=1e-6) and np.isfinite(alone).all()
+    assert not np.allclose(among[0], among[1], atol=1e-3)
