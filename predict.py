@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.cli import Parser, UserError, exit_codes, number, wrap
-from common.files import find_target
-from common.predicting.members import Member, find_members
-from common.predicting.output import Choice, write_output
+from common.predicting.members import Member, find_column_name, find_members
+from common.predicting.output import Choice, check_output, write_output
 from common.predicting.parts import open_parts, plan_of
 from common.predicting.sureness import choose_threshold, read_sureness
 from common.predicting.texts import Texts, find_input, read_lines, read_texts
 from common.predicting.work import Predictor, predict_members
-from common.reading.formats import FORMATS
+from common.reading.encoding import check_encoding
 from common.saved.settings import Settings
 from common.tfidf.model import FILE as TFIDF_FILE
 from common.tfidf.model import load_model as load_tfidf
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from common.training.compute.devices import Device
 
 SHOWN_CLASSES = 12
+STDIN = 0  # file descriptor
 ENOUGH_ROWS = 100  # held-out rows; a threshold chosen on fewer says little
 
 
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     sureness = read_sureness(members, runs, len(options.runs))
     threshold, promise = choose_threshold(sureness, options.min_probability, options.target_accuracy)
     kept = [*(member.folder for member in members), *(run / "predictions" for run in runs)]
-    texts = open_texts(options, members[0].settings, kept)
+    texts = open_texts(options, members, kept)
 
     # Imported here because torch takes seconds; --help and errors in options do not need it
     from common.training.compute.devices import close_device, open_device
@@ -128,9 +128,9 @@ def main(argv: list[str] | None = None) -> int:
 
     # Predict every chunk of rows with every model, one model in memory at a time; finished parts are kept
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(f"{options.output}.parts") if options.output else Path(temporary)
+        folder = Path(f"{options.output}.parts" if options.output else temporary)
         plan = plan_of(members, texts, {"precision": device.precision, "encoding": options.encoding})
-        parts = gather(device, open_parts(folder, plan) if device.main else None)[0]
+        parts = gather(device, open_parts(folder, plan, not options.output) if device.main else None)[0]
         begin = time.monotonic()
         load = functools.partial(load_predictor, device=device.alone())
         shown = device.main and options.output is not None
@@ -169,22 +169,20 @@ def load_predictor(folder: Path, settings: Settings, device: "Device") -> Predic
     return load_encoder(folder, settings, device)
 
 
-def open_texts(options: Namespace, settings: Settings, kept: Sequence[Path]) -> Texts:
+def open_texts(options: Namespace, members: Sequence[Member], kept: Sequence[Path]) -> Texts:
     """Open the input. Its columns have the same names as in training unless options give others.
 
     The output may not lie in the folders `kept`.
     """
-    if options.input == "-":
+    if options.encoding:
+        check_encoding(options.encoding)
+    path = None if options.input == "-" else find_input(options.input)
+    if options.output:
+        check_output(options.output, path or STDIN, kept)
+    if path is None:
         return read_lines(sys.stdin.buffer, options.encoding)
-    path = find_input(options.input)
-    find_target(options.output)  # a folder or a device is refused before hours of prediction
-    if options.output.exists() and options.output.samefile(path):
-        raise UserError(f"--output {options.output} is the input; name another file")
-    if options.output.suffix.lower() in FORMATS:
-        raise UserError(f"--output {options.output}: predictions are written as CSV; name a .csv file")
-    if any(options.output.resolve().is_relative_to(folder.resolve()) for folder in kept):
-        raise UserError(f"--output {options.output} is inside a model or a run's predictions; name another folder")
-    text_column, id_column = options.text_column or settings.text_column, options.id_column or settings.id_column
+    text_column = options.text_column or find_column_name(members, "text_column")
+    id_column = options.id_column or find_column_name(members, "id_column")
     return read_texts(path, text_column, id_column, options.encoding, needs_ids=bool(options.id_column))
 
 

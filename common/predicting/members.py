@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.files import refuse_broken_links
+from common.reading.columns import split_names
 from common.runs import check_run
 from common.saved.settings import Settings, read_settings
 
@@ -43,6 +44,19 @@ def find_members(arguments: Sequence[str]) -> tuple[list[Member], list[Path]]:
                 f"{first.folder} and {other.folder} have different classes: only one of the two has {differing[0]!r}"
             )
     return members, runs
+
+
+def find_column_name(members: Sequence[Member], setting: str) -> str:
+    """The column that the members read in training; `setting` is "text_column" or "id_column".
+
+    Raises UserError if they read columns of different names.
+    """
+    first, *others = [(member.folder, getattr(member.settings, setting)) for member in members]
+    for folder, name in others:
+        if split_names(name) != split_names(first[1]):
+            option = f"--{setting.replace('_', '-')}"
+            raise UserError(f"{first[0]} was trained with {option} {first[1]!r}, {folder} with {name!r}; give {option}")
+    return first[1]
 
 
 def is_model(path: Path) -> bool:

@@ -1,8 +1,9 @@
 """Write the predictions: id, the input's other columns, label, probability, optionally one column per class."""
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from common.classes import most_probable
+from common.cli import UserError
 from common.confidence.temperature import at_temperature
-from common.files import whole_file
+from common.files import find_target, whole_file
 from common.predicting.texts import Texts
 from common.predictions import INPUT_PREFIX, PREFIX, SURENESS
 from common.reading.columns import fold
+from common.reading.formats import FORMATS
 from common.reading.tables import csv_writer
 
 OURS = ("id", "label", "fold", SURENESS)  # columns of a prediction file
@@ -39,6 +42,20 @@ def header_of(texts: Texts, choice: Choice) -> list[str]:
             name = INPUT_PREFIX + name
         header.append(name)
     return [*header, "label", SURENESS, *(PREFIX + name for name in choice.classes if choice.probabilities)]
+
+
+def check_output(path: Path, source: Path | int, kept: Sequence[Path]) -> None:
+    """Raise UserError before hours of prediction if `path` cannot be the output.
+
+    It may be no folder or device, not the input (`source`, a file or a file descriptor), not in the folders `kept`.
+    """
+    find_target(path)
+    if path.exists() and os.path.samefile(path, source):
+        raise UserError(f"--output {path} is the input; name another file")
+    if path.suffix.lower() in FORMATS:
+        raise UserError(f"--output {path}: predictions are written as CSV; name a .csv file")
+    if any(path.resolve().is_relative_to(folder.resolve()) for folder in kept):
+        raise UserError(f"--output {path} is inside a model or a run's predictions; name another folder")
 
 
 def write_output(path: Path | None, texts: Texts, means: Iterable[np.ndarray], choice: Choice) -> Counter[str | None]:

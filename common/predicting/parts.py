@@ -22,6 +22,7 @@ class Parts:
     """A folder of probabilities: one array [rows, classes] float32 for each chunk of the input and each member."""
 
     folder: Path
+    temporary: bool = False  # an interruption deletes the folder
 
     def is_there(self, member: int, chunk: int) -> bool:
         """Whether this part is finished."""
@@ -57,7 +58,7 @@ def plan_of(members: Sequence[Member], texts: Texts, how: dict) -> dict:
     }
 
 
-def open_parts(folder: Path, plan: dict) -> Parts:
+def open_parts(folder: Path, plan: dict, temporary: bool = False) -> Parts:
     """Open the folder of finished parts. It is emptied unless an earlier start had the same `plan`.
 
     This process then holds the folder. Raises UserError if another process does, or if the folder holds other files.
@@ -74,4 +75,4 @@ def open_parts(folder: Path, plan: dict) -> Parts:
             if path.name != LOCK:
                 path.unlink()
     write_json(plan_file, plan)
-    return Parts(folder)
+    return Parts(folder, temporary)

@@ -1,9 +1,11 @@
 """The texts to predict, in chunks: from a table, a dataset's test rows, or lines on standard input."""
 
+import codecs
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from hashlib import sha256
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +14,7 @@ import pandas as pd
 
 from common.cli import UserError, note
 from common.data import DATASETS, find_folder
-from common.files import sha256
+from common.files import sha256 as file_sha256
 from common.reading.chunks import open_chunks
 from common.reading.columns import find_text_columns, show_names
 from common.reading.formats import text_of
@@ -39,7 +41,7 @@ class Texts:
     rows: int
     blank: int  # number of rows without text
     columns: Sequence[str]  # names of the cells to copy
-    fingerprint: str  # of the file and of the columns that are read
+    fingerprint: str  # of the texts and ids: the file and the columns that are read, or the lines
     chunks: Callable[[], Iterator[Chunk]]
 
     @property
@@ -101,7 +103,7 @@ def read_texts(
     all_hashes = np.concatenate(hashes)
     if len(np.unique(all_hashes)) < rows or not all_hashes.all():
         check_ids(path, (row_id for chunk in chunks() for row_id in chunk.ids))  # names the rows
-    return Texts(str(path), rows, blank, columns, f"{sha256(path)} {text_column!r} {id_column!r}", chunks)
+    return Texts(str(path), rows, blank, columns, f"{file_sha256(path)} {text_column!r} {id_column!r}", chunks)
 
 
 def read_lines(stream: BinaryIO, encoding: str | None = None) -> Texts:
@@ -111,12 +113,11 @@ def read_lines(stream: BinaryIO, encoding: str | None = None) -> Texts:
     """
     spool = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - open until the process ends
     rows = blank = 0
-    for line in stream:
-        try:
-            text = text_of(line.decode(encoding or ("utf-8" if rows else "utf-8-sig"))).rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise UserError(f"standard input, line {rows + 1}: not {encoding or 'UTF-8'}") from error
-        spool.write(text.replace("\r", " ") + "\n")
+    digest = sha256()
+    for line in _decode_lines(stream, encoding):
+        text = text_of(line if rows else line.removeprefix("\ufeff")).rstrip("\r").replace("\r", " ")
+        spool.write(text + "\n")
+        digest.update(f"{text}\n".encode())
         rows += 1
         blank += not text.strip()
     if not rows:
@@ -129,7 +130,23 @@ def read_lines(stream: BinaryIO, encoding: str | None = None) -> Texts:
             yield Chunk([str(number) for number in range(start, start + len(batch))], batch, [[text] for text in batch])
             start += len(batch)
 
-    return Texts("standard input", rows, blank, ["text"], "", chunks)
+    return Texts("standard input", rows, blank, ["text"], digest.hexdigest(), chunks)
+
+
+def _decode_lines(stream: BinaryIO, encoding: str | None) -> Iterator[str]:
+    """The lines of a stream, decoded before they are split: in UTF-16 a line feed has two bytes. Raises UserError."""
+    decoder = codecs.getincrementaldecoder(encoding or "utf-8")()
+    line, number = "", 1
+    for piece in chain(stream, [b""]):
+        try:
+            line += decoder.decode(piece, final=not piece)
+        except UnicodeError as error:
+            raise UserError(f"standard input, line {number}: not {encoding or 'UTF-8'} ({error})") from error
+        *complete, line = line.split("\n")
+        yield from complete
+        number += len(complete)
+    if line:
+        yield line
 
 
 def texts_of(name: str, frame: pd.DataFrame, fingerprint: str) -> Texts:

@@ -27,7 +27,8 @@ def predict_members(
     """Fill `parts`; returns the number of texts predicted in this process, summed over members.
 
     `load` loads a predictor from a model folder, `progress(total, done=0)` shows a progress bar. Chunks are distributed
-    over the `processes`; this one has the number `rank`. Raises Interrupted on Ctrl-C; finished parts remain.
+    over the `processes`; this one has the number `rank`. Raises Interrupted on Ctrl-C; finished parts remain,
+    unless they are temporary.
     """
     classes = members[0].settings.classes
     mine = range(rank, texts.chunk_count, processes)
@@ -46,7 +47,8 @@ def predict_members(
                             parts.save(number, position, predict(chunk.texts)[:, order])
                             bar.update(len(chunk.texts))
     except KeyboardInterrupt:
-        raise Interrupted(f"finished parts are kept in {parts.folder}; the same command continues") from None
+        kept = f"finished parts are kept in {parts.folder}; the same command continues"
+        raise Interrupted("nothing was written; --output keeps finished parts" if parts.temporary else kept) from None
     return left
 
 
