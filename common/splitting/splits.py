@@ -14,8 +14,8 @@ TEMPLATE = 0.1  # of the rows: a larger set of near-duplicates is one template f
 def split_validation(frame: pd.DataFrame, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows into training and validation: stratified, seeded, near-duplicates on the same side.
 
-    Returns two sorted arrays of row positions. `fraction` is the validation share of the distinct texts. A class with
-    a single text stays in training. Raises UserError if there are too few rows for the classes.
+    Returns two sorted arrays of row positions. `fraction` is the validation share of the distinct texts. Every class
+    keeps at least one text in training. Raises UserError if there are too few rows for the classes.
     """
     if fraction == 0:
         return np.arange(len(frame)), np.arange(0)
@@ -24,13 +24,26 @@ def split_validation(frame: pd.DataFrame, fraction: float, seed: int) -> tuple[n
     candidates = np.flatnonzero(splittable)
     try:
         _, valid = train_test_split(candidates, test_size=fraction, random_state=seed, stratify=labels[candidates])
+        is_valid = _keep_classes(np.isin(group, valid), group, frame["label"].to_numpy(dtype=object))
     except ValueError as error:
         raise UserError(
             f"{len(frame)} rows with a validation share of {fraction} leave a class without a row on one "
             "side; choose another --valid-fraction (0: no validation) or add rows"
         ) from error
-    is_valid = np.isin(group, valid)
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
+
+
+def _keep_classes(is_valid, group, given):
+    """Move the first text of each class without training rows to training. Raises ValueError if no others validate.
+
+    The split is by each group's first label, so it may take the only row of a class that shares its text with another.
+    """
+    is_valid = is_valid.copy()
+    for label in sorted(set(given) - set(given[~is_valid])):
+        is_valid[group == group[given == label][0]] = False
+    if not is_valid.any():
+        raise ValueError
+    return is_valid
 
 
 def assign_folds(frame: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
