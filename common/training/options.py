@@ -129,7 +129,7 @@ def add_training_options(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--split-seed",
-        type=number(int, 0),
+        type=number(int, 0, 2**32 - 1),  # as far as scikit-learn's seeds go
         default=Recipe.split_seed,
         metavar="N",
         help="random seed of the validation rows and folds; --seed does not change them",

@@ -5,6 +5,7 @@ import textwrap
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -119,39 +120,42 @@ def fine_tune(
             if record["event"] == "epoch":
                 print_line(_epoch_line(record, recipe.epochs))
 
-    step = Step(model, texts, labels, recipe, seed, device, arguments.microbatch_tokens, print_line)
-    outcome = fit(
-        step, folder / "checkpoints", evaluate=evaluate, log=log, checkpoint_minutes=arguments.checkpoint_minutes
-    )
+    with closing(tracker):
+        step = Step(model, texts, labels, recipe, seed, device, arguments.microbatch_tokens, print_line)
+        outcome = fit(
+            step, folder / "checkpoints", evaluate=evaluate, log=log, checkpoint_minutes=arguments.checkpoint_minutes
+        )
 
-    results: dict[str, Any] = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
-    if held_out is not None:
-        known = probabilities if outcome.kept_last else None
-        results |= {"evaluated_on": "valid"} | _predict_file(folder / VALID, model, *held_out, inputs, device, known)
-    if dataset.test is not None:
-        test = _predict_file(folder / TEST, model, dataset.test, inputs.encoded["test"], inputs, device)
-        results["test"] = test or None
-    excluded = np.flatnonzero(inputs.train_labels < 0)
-    if len(excluded):
-        _predict_file(folder / EXCLUDED, model, *fold_part(inputs, excluded), inputs, device)
-    results |= {
-        "baseline": baseline,
-        "train_rows": len(train_rows),
-        "unlabelled_texts": len(lesson.texts) if lesson else 0,
-        "kept_epoch": outcome.kept_epoch,
-        "selected_on_validation": recipe.keep == "best",
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 3),
-        "tokens_per_second": round(outcome.tokens / outcome.seconds, 1),
-        "microbatch_tokens": outcome.microbatch_tokens,
-        "total_seconds": round(time.monotonic() - started, 3),
-    }
-    if device.main:
-        save_trained(folder, model, inputs.tokenizer, results)
-        draw_learning_curves(folder / "learning_curves.png", {folder.name: read_metrics(folder)})
-        tracker.finish(results)
-        write_json(folder / "results.json", results)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        results: dict[str, Any] = {"evaluated_on": None, "accuracy": None, "macro_f1": None}
+        if held_out is not None:
+            known = probabilities if outcome.kept_last else None
+            results |= {"evaluated_on": "valid"} | _predict_file(
+                folder / VALID, model, *held_out, inputs, device, known
+            )
+        if dataset.test is not None:
+            test = _predict_file(folder / TEST, model, dataset.test, inputs.encoded["test"], inputs, device)
+            results["test"] = test or None
+        excluded = np.flatnonzero(inputs.train_labels < 0)
+        if len(excluded):
+            _predict_file(folder / EXCLUDED, model, *fold_part(inputs, excluded), inputs, device)
+        results |= {
+            "baseline": baseline,
+            "train_rows": len(train_rows),
+            "unlabelled_texts": len(lesson.texts) if lesson else 0,
+            "kept_epoch": outcome.kept_epoch,
+            "selected_on_validation": recipe.keep == "best",
+            "steps": outcome.steps,
+            "seconds": round(outcome.seconds, 3),
+            "tokens_per_second": round(outcome.tokens / outcome.seconds, 1),
+            "microbatch_tokens": outcome.microbatch_tokens,
+            "total_seconds": round(time.monotonic() - started, 3),
+        }
+        if device.main:
+            save_trained(folder, model, inputs.tokenizer, results)
+            draw_learning_curves(folder / "learning_curves.png", {folder.name: read_metrics(folder)})
+            tracker.finish(results)
+            write_json(folder / "results.json", results)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return results
 
 

@@ -4,6 +4,7 @@ The tracker gets the content of metrics.jsonl and results.json, and the pictures
 (MLFLOW_TRACKING_URI, WANDB_MODE, ...) set the server and the account. TensorBoard writes to the run's folder.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -29,7 +30,10 @@ def tracker_name(text: str) -> str:
 
 
 class Tracker:
-    """One run's connection to a tracker (None: no tracker). If it fails, it prints a warning and training continues."""
+    """One run's connection to a tracker (None: no tracker). If it fails, it prints a warning and training continues.
+
+    Close it (`contextlib.closing`), whatever happens: wandb would log the process's next run into an open one.
+    """
 
     def __init__(self, name: str | None, folder: Path, print_line: Callable[[str], None] = print):
         self.name, self.folder, self.print_line = name, Path(folder), print_line
@@ -49,6 +53,14 @@ class Tracker:
             figures |= {f"{part}/{key}": value for key, value in _numbers(results.get(part) or {}).items()}
         pictures = sorted(self.folder.glob("*.png"))
         self._do(lambda: self.connection.finish(self.step, results, figures, pictures))
+        self.connection = None
+
+    def close(self) -> None:
+        """End the tracker's run as a failed one, unless `finish` has ended it."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # as in _do; the run's own error says more
+                connection.fail()
 
     def _do(self, action):
         if not self.name:
@@ -62,6 +74,7 @@ class Tracker:
             self.print_line(
                 f"warning: {self.name} failed, the run goes on without it: {type(error).__name__}: {reason}"
             )
+            self.close()
             self.name = None
 
     def _connect(self):
@@ -100,6 +113,9 @@ class _MLflow:
             self.client.log_artifact(self.identity, str(picture))
         self.client.set_terminated(self.identity)
 
+    def fail(self):
+        self.client.set_terminated(self.identity, "FAILED")
+
 
 class _WandB:
     """A run in the project WANDB_PROJECT."""
@@ -119,6 +135,9 @@ class _WandB:
         self.run.log({picture.stem: wandb.Image(str(picture)) for picture in pictures}, step=step)
         self.run.summary.update(results | figures)
         self.run.finish()
+
+    def fail(self):
+        self.run.finish(exit_code=1)
 
 
 class _TensorBoard:
@@ -144,6 +163,9 @@ class _TensorBoard:
         self.writer.add_text("results", _as_text(results), step)
         for picture in pictures:
             self.writer.add_image(picture.stem, imread(picture)[..., :3], step, dataformats="HWC")
+        self.writer.close()
+
+    def fail(self):
         self.writer.close()
 
 

@@ -33,6 +33,9 @@ def connections(monkeypatch):
         def finish(self, step, results, figures, pictures):
             self.end = (step, results, figures, [path.name for path in pictures])
 
+        def fail(self):
+            self.end = "failed"
+
     monkeypatch.setattr(tracking, "_MLflow", Connection)
     monkeypatch.setattr(tracking, "find_spec", lambda name: SimpleNamespace(origin="somewhere"))
     return made
@@ -83,6 +86,20 @@ def test_a_tracker_that_fails_costs_a_line(in_tmp, small_data, connections, monk
     assert train.main([*TINY, "--data", str(small_data), "--run", "one", "--track", "mlflow"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("mlflow failed, the run goes on without it: ConnectionError: no route") == 1
+
+
+def test_no_member_logs_into_the_run_of_one_that_failed(in_tmp, small_data, connections, monkeypatch):
+    """Whatever made it fail: its own divergence, or the tracker."""
+    options = ["--seeds", "2", *TINY, "--data", str(small_data), "--max-steps", "1", "--track", "mlflow", "--run"]
+    assert train_ensemble.main([*options, "diverged", "--learning-rate", "1e30"]) == 2
+    assert [(each.folder.name, each.end) for each in connections] == [
+        ("tiny-seed0", "failed"),
+        ("tiny-seed1", "failed"),
+    ]
+    connections.clear()
+    monkeypatch.setattr(tracking._MLflow, "log", lambda *_: 1 / 0)
+    assert train_ensemble.main([*options, "offline"]) == 0
+    assert [each.end for each in connections[:2]] == ["failed", "failed"]
 
 
 def test_a_tracker_that_is_not_there_is_refused(in_tmp, monkeypatch, capsys):

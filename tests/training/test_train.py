@@ -220,6 +220,7 @@ def test_a_process_that_dies_ends_all_and_the_run_continues(small_data, in_tmp):
         (["--epochs", "0"], "--epochs: 0 must be at least 1"),
         (["--learning-rate", "nan"], "--learning-rate"),
         (["--valid-fraction", "1.5"], "at most 0.9"),
+        (["--split-seed", "5000000000"], "--split-seed: 5000000000 must be at least 0 and at most 4294967295"),
         (["--precision", "fp16", "--device", "cpu"], "needs a CUDA GPU"),
         (["--model", "nonsense"], "no model 'nonsense'"),
         (["--data", "nonsense"], "no dataset 'nonsense'"),
