@@ -45,6 +45,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)  # of the steps since the last record
     epoch_loss: float = 0.0  # the sum over the epoch's recorded steps
     best: list | None = None  # with --keep best: [validation accuracy, epoch]
+    precisions: list[str] = field(default_factory=list)  # in which it was computed, first to last
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,16 @@ def fit(
     """Train according to the step's recipe. Under torchrun every process calls this.
 
     After each epoch `evaluate()` returns a dict with valid_loss, valid_accuracy and valid_macro_f1, or an empty one.
-    `log(record)` gets every record of metrics.jsonl, and first {"event": "start", "step"}: later steps will be logged
-    again. Checkpoints are in `folder`; training continues from an existing one. A checkpoint is saved every
-    `checkpoint_minutes` of training and at the end, or only on a signal if this is None.
+    `log(record)` gets every record of metrics.jsonl, and first {"event": "start", "step", "precision"}: later steps
+    will be logged again. Checkpoints are in `folder`; training continues from an existing one. A checkpoint is saved
+    every `checkpoint_minutes` of training and at the end, or only on a signal if this is None.
     Raises Diverged for a loss that is not finite, Interrupted after SIGINT or SIGTERM (a checkpoint is saved first).
     """
     recipe, device, rows = step.recipe, step.device, len(step.texts.lengths)
     epoch_steps = math.ceil(rows / recipe.batch_size)
     total_steps = min(recipe.epochs * epoch_steps, recipe.max_steps or recipe.epochs * epoch_steps)
     progress = _resume(step, folder, total_steps)
-    log({"event": "start", "step": progress.step})
+    log({"event": "start", "step": progress.step, "precision": ", then ".join(progress.precisions)})
     clock, saved = Clock(progress), progress.seconds
 
     with progress_bar(total_steps, "train", "step", progress.step, device.main) as bar, StopSignals() as stop:
@@ -166,6 +167,11 @@ def _resume(step: Step, folder: Path, total_steps: int) -> Progress:
         )
     if stored:
         step.print_line(f"resumed at step {progress.step} of {total_steps}")
+    before, now = progress.precisions[-1:], step.device.precision
+    if before != [now]:
+        progress.precisions.append(now)
+        for other in before:
+            step.print_line(f"note: the steps until here were computed in {other}, the next ones in {now}")
     return progress
 
 

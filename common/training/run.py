@@ -90,10 +90,6 @@ def fine_tune(
         print_line(failure)
     if compiled:
         compile_layers(model)
-    if device.main:
-        write_json(
-            folder / "environment.json", environment() | _machine(device, compiled) | {"options": arguments.changed}
-        )
 
     probabilities: np.ndarray | None = None  # of the held-out rows, by the newest evaluation
 
@@ -114,6 +110,8 @@ def fine_tune(
     def log(record: dict) -> None:
         tracker.log(record)
         if device.main and record["event"] == "start":
+            machine = _machine(device, compiled) | {"precision": record["precision"], "options": arguments.changed}
+            write_json(folder / "environment.json", environment() | machine)
             cut_metrics(folder, record["step"])
         elif device.main:
             append_metrics(folder, record)
@@ -170,10 +168,9 @@ def _predict(
 
 
 def _machine(device: Device, compiled: bool) -> dict:
-    """The device and settings of a run, for environment.json."""
+    """The device and its settings, for environment.json."""
     return {
         "device": device.name,
-        "precision": device.precision,
         "compiled": compiled,
         "processes": device.processes,
         "threads": torch.get_num_threads(),

@@ -172,6 +172,26 @@ def test_killed_and_started_again_it_ends_the_same(small_data, in_tmp, capsys):
     assert losses("runs/cut") == losses("runs/whole")
 
 
+def test_a_run_that_goes_on_in_another_precision_says_so(small_data, in_tmp, monkeypatch, capsys):
+    """On another machine, perhaps, which has no bf16."""
+    arguments = [*QUICK, "--data", str(small_data), "--checkpoint-minutes", "0", "--run", "x", "--precision"]
+
+    def interrupt(folder, record):
+        if record["step"] == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.training.run.append_metrics", interrupt)
+        assert train.main([*arguments, "fp32"]) == 130
+    assert read_json("runs/x/environment.json")["precision"] == "fp32"
+    capsys.readouterr()
+    assert train.main([*arguments, "bf16"]) == 0
+    note = "note: the steps until here were computed in fp32, the next ones in bf16"
+    assert capsys.readouterr().out.count(f"resumed at step 5 of 6\n{note}\n") == 1
+    environment = read_json("runs/x/environment.json")
+    assert environment["precision"] == "fp32, then bf16" and environment["options"]["precision"] == "bf16"
+
+
 def test_two_processes_train_as_one(small_data, in_tmp):
     exact = ["--dropout", "0", "--precision", "fp32"]  # to compare closely
     arguments = [*QUICK, "--data", str(small_data), "--adversarial", "1", *exact]
