@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 import pytest
 
+from common.cli import note
 from common.data import find_folder, load_dataset, prepare_module
 
 TRAIN = "id,text,label\n" + "".join(f"t{n},Text {n},{'Sport' if n % 2 else 'Web'}\n" for n in range(8))
@@ -168,6 +169,23 @@ def test_from_a_zip(kaggle, tmp_path, capsys):
     assert stat.S_IMODE((kaggle.FOLDER / "train.csv").stat().st_mode) == 0o644
 
 
+def test_other_names_in_the_zip_are_those_of_folders(kaggle, tmp_path, capsys):
+    note.cache_clear()
+    names = {"Train_data.csv": TRAIN + "x,Text,Wetter\n", "test.csv": TEST, "test_data.csv": "?", "dev.csv": "?"}
+    archive = make_zip(tmp_path / "c.zip", {f"kit/{name}": text for name, text in names.items()})
+    with zipfile.ZipFile(archive, "a") as more:
+        more.writestr("sampleSubmission.csv", SAMPLE.replace("id,label", "Key,Class"))
+    assert kaggle.main(["--zip", str(archive)]) == 0
+    assert contents(kaggle.FOLDER) == {
+        "train.csv": names["Train_data.csv"],
+        "test.csv": TEST,
+        "sample_submission.csv": "Key,Class\nb,Web\na,Web\n",
+    }
+    assert capsys.readouterr().out.startswith("note: train.csv: 1 class has a single row, perhaps by mistake: 'Wetter'")
+    more = make_zip(tmp_path / "d.zip", FILES | {"Sample-Submission.csv": SAMPLE, "trainset.csv": "?"})
+    assert kaggle.main(["--zip", str(more), "--overwrite"]) == 0 and contents(kaggle.FOLDER) == FILES
+
+
 def test_existing_files_are_replaced_only_when_asked(kaggle, tmp_path, capsys):
     kaggle.FOLDER.mkdir()
     (kaggle.FOLDER / "sample_submission.csv").write_text("mine\n")
@@ -195,7 +213,7 @@ def test_other_column_names(kaggle, tmp_path, capsys):
         ("..\\train.csv", TRAIN, "points outside"),
         ("C:\\train.csv", TRAIN, "points outside"),
         ("../innocent.txt", "", "points outside"),
-        ("sub/train.csv", TRAIN, "two files named train.csv"),
+        ("sub/train.csv", TRAIN, "two files for train.csv: train.csv and sub/train.csv"),
     ],
 )
 def test_hostile_names_are_refused(kaggle, tmp_path, capsys, name, text, message):

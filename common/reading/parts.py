@@ -37,7 +37,7 @@ def _parts_in(folder):
     """The files of one folder, without the folders below. Exact names win."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     parts = {split: path for split in SPLITS if (path := _part(folder, names, split))}
-    samples = [name for name in names if _plain(name) == "samplesubmission" and name.lower().endswith(".csv")]
+    samples = [name for name in names if is_sample(name)]
     if samples:
         parts[SAMPLE] = folder / (SAMPLE if SAMPLE in samples else samples[0])
     return parts
@@ -55,6 +55,11 @@ def _part(folder, names, split):
 def find_split(name: str) -> str | None:
     """The split that a file's name, or a split's name on the hub, stands for, or None."""
     return next((split for split, names in SPLIT_NAMES.items() if _plain(name) in names), None)
+
+
+def is_sample(name: str) -> bool:
+    """Whether a file's name stands for sample_submission.csv."""
+    return _plain(name) == "samplesubmission" and name.lower().endswith(".csv")
 
 
 def _plain(name):

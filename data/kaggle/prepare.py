@@ -7,6 +7,7 @@ The client needs the Kaggle token of an account that has joined the competition.
 written. Existing files are replaced only with --overwrite.
 """
 
+import contextlib
 import shutil
 import stat
 import sys
@@ -23,11 +24,12 @@ from argparse import BooleanOptionalAction, Namespace
 from common.cli import Parser, UserError, add_label_columns, exit_codes
 from common.data import Dataset, load_dataset
 from common.files import whole_file
+from common.reading.parts import SAMPLE, find_split, is_sample
 from common.submission.kaggle import COMPETITION, download
 
 FOLDER = Path(__file__).resolve().parent
 REQUIRED = ("test.csv", "train.csv")
-NAMES = ("sample_submission.csv", *REQUIRED)  # train.csv comes last: it completes the dataset
+NAMES = (SAMPLE, *REQUIRED)  # train.csv comes last: it completes the dataset
 SIZE_LIMIT = 500 * 10**6  # bytes, unpacked, all files together
 CHUNK = 2**20
 
@@ -89,18 +91,23 @@ def extract(zip_file: Path, folder: Path) -> None:
 
 
 def choose_members(archive: zipfile.ZipFile, zip_file: Path) -> dict[str, zipfile.ZipInfo]:
-    """The archive's members to unpack: {file name: member}. Raises UserError for any hostile member."""
-    chosen = {}
+    """The archive's members to unpack: {file name: member}. Exact names win. Raises UserError for a hostile member."""
+    found: dict[str, list[zipfile.ZipInfo]] = {}
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in str(path):
             raise UserError(f"{zip_file}: member {member.filename!r} points outside the folder; refused")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise UserError(f"{zip_file}: member {member.filename!r} is a link; refused")
-        if path.name in NAMES and not member.is_dir():
-            if path.name in chosen:
-                raise UserError(f"{zip_file} has two files named {path.name}")
-            chosen[path.name] = member
+        name = standard_name(path.name)
+        if name in NAMES and not member.is_dir():
+            found.setdefault(name, []).append(member)
+    chosen = {}
+    for name, members in found.items():
+        exact = [member for member in members if PurePosixPath(member.filename).name == name] or members
+        if len(exact) > 1:
+            raise UserError(f"{zip_file} has two files for {name}: {exact[0].filename} and {exact[1].filename}")
+        chosen[name] = exact[0]
     missing = [name for name in REQUIRED if name not in chosen]
     if missing:
         found = ", ".join(archive.namelist()[:5]) or "nothing"
@@ -108,12 +115,19 @@ def choose_members(archive: zipfile.ZipFile, zip_file: Path) -> dict[str, zipfil
     return chosen
 
 
+def standard_name(name: str) -> str | None:
+    """`Train_data.csv` -> train.csv, `sampleSubmission.csv` -> sample_submission.csv; None for other files."""
+    split = find_split(name) if name.lower().endswith(".csv") else None
+    return SAMPLE if is_sample(name) else split and f"{split}.csv"
+
+
 def check(unpacked: Path, zip_file: Path, options: Namespace) -> Dataset:
-    """The unpacked files as a checked dataset. Errors name the zip, not the temporary folder."""
+    """The unpacked files as a checked dataset. Errors name the zip; no message names the temporary folder."""
     try:
-        return load_dataset(unpacked, options.text_column, options.label_column, options.id_column)
+        with contextlib.chdir(unpacked):
+            return load_dataset(".", options.text_column, options.label_column, options.id_column)
     except UserError as error:
-        raise UserError(f"{zip_file}: {str(error).replace(f'{unpacked}/', '')}") from error
+        raise UserError(f"{zip_file}: {error}") from error
 
 
 def move(unpacked: Path, folder: Path) -> None:
