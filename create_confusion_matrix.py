@@ -23,7 +23,15 @@ from sklearn.metrics import confusion_matrix
 from common.cli import Parser, add_label_columns, exit_codes, number, wrap
 from common.confidence.coverage import coverage_curve, coverage_figures
 from common.confidence.temperature import BINS, calibration, recalibrate
-from common.confusion.sources import SPLITS, describe_rows, find_other, find_predictions, is_of_run, name_file
+from common.confusion.sources import (
+    SPLITS,
+    describe_rows,
+    find_other,
+    find_predictions,
+    has_comparison,
+    is_of_run,
+    name_file,
+)
 from common.confusion.statistics import compare, evaluate, per_class_table, similarity_order, top_confusions
 from common.files import write_json, write_text
 from common.runs import run_name
@@ -93,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = {"confusion_matrix.csv": matrix, "per_class_metrics.csv": per_class, "top_confusions.csv": confusions}
     for name, figure in figures.items():
         plots.save_figure(figure, folder / name)
-    if not other:
+    if not other and has_comparison(folder):
         (folder / "comparison.png").unlink(missing_ok=True)  # of an earlier --compare
     for name, table in tables.items():
         write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))

@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from common.cli import UserError
+import numpy as np
+
+from common.cli import UserError, note
 from common.data import read_labels
 from common.files import read_json
 from common.predictions import Predictions, align, read_predictions
+from common.reading.columns import show_names
 from common.runs import check_run, complete_runs, run_folder
 
 SPLITS = {  # a run's prediction files, most rows first -> the kind of rows
@@ -54,12 +57,47 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
         str(each).encode()  # raises now, not halfway, for names that neither metrics.json nor a picture can hold
     print(f"{path}{'' if options.predictions or options.run else ' (the newest run with labels)'}")
 
+    if is_of_run(path) and not options.labels:
+        predictions = without_unknown(path, predictions)
     if len(predictions.classes) < 2:
         raise UserError(f"{path} has only one class, {predictions.classes[0]!r}; expected two or more")
     for row_id, label in zip(predictions.ids, predictions.given, strict=True):
         if label not in predictions.classes:
             raise UserError(f"{options.labels or path}, id {row_id!r}: label {label!r} has no prob_ column in {path}")
     return path, predictions, Path(options.output) if options.output else folder
+
+
+def without_unknown(path: Path, predictions: Predictions) -> Predictions:
+    """A run's predictions without rows whose label is no class: --allow-unknown-test-labels lets test rows have some.
+
+    Raises UserError if no row is left.
+    """
+    known = np.isin(predictions.given, predictions.classes)
+    if known.all():
+        return predictions
+    if not known.any():
+        raise UserError(f"{path}: no label is one of the classes {show_names(predictions.classes)}")
+    first = np.flatnonzero(~known)[0]
+    note(
+        f"{path}: {(~known).sum()} of {len(known)} rows are left out, since their label is no class (id "
+        f"{predictions.ids[first]!r}: {predictions.given[first]!r}). All figures are of the other {known.sum()}; "
+        "results.json counts all rows, and these as wrong"
+    )
+    return _take(predictions, known)
+
+
+def _take(predictions, rows):
+    """The predictions of the chosen rows, given as positions, a slice or a mask."""
+    parts = {name: getattr(predictions, name) for name in ("ids", "probabilities", "labels", "folds")}
+    return replace(predictions, **{name: None if part is None else part[rows] for name, part in parts.items()})
+
+
+def has_comparison(folder: Path) -> bool:
+    """Whether an earlier --compare wrote its figures to this folder."""
+    try:
+        return "comparison" in read_json(folder / "metrics.json")
+    except UserError:  # no such file, or another tool's
+        return False
 
 
 def prediction_files(folder: Path, splits: Iterable[str] = SPLITS) -> list[Path]:
@@ -94,15 +132,18 @@ def find_other(options: Namespace, path: Path, predictions: Predictions) -> tupl
     In a run, this takes the file with the same ids; if several have them, the one with the same name.
     """
     own, path = path, Path(options.compare)
+    kept = set(predictions.ids)  # the other file has the rows that `without_unknown` leaves out
+    ids = [*predictions.ids, *(row_id for row_id in read_predictions(own).ids if row_id not in kept)]
     is_run = path.suffix != ".csv" or run_folder(options.compare).is_dir()  # a run may be called `v1.csv`
     if is_run and not path.is_file():
         folder = check_run(options.compare)
         files = sorted(prediction_files(folder), key=lambda file: file.name != own.name)
         if not files:
             raise UserError(f"run {folder} has no predictions")
-        same_rows = (file for file in files if set(read_predictions(file).ids) == set(predictions.ids))
+        same_rows = (file for file in files if set(read_predictions(file).ids) == set(ids))
         path = next(same_rows, files[0])
-    other = align(read_predictions(path), predictions.ids, predictions.classes, f"--compare {path}")
+    other = align(read_predictions(path), ids, predictions.classes, f"--compare {path}")
+    other = _take(other, slice(len(predictions.ids)))
     if other.labels is not None and not options.labels:
         for row_id, mine, theirs in zip(predictions.ids, predictions.given, other.labels, strict=True):
             if mine != theirs:

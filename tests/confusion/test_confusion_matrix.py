@@ -19,8 +19,10 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 import create_confusion_matrix
+from common.cli import note
 from common.confidence import coverage, temperature
 from common.confusion import statistics
+from common.confusion.sources import has_comparison
 from common.predictions import Predictions, align, read_predictions, write_predictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -364,6 +366,51 @@ def test_labels_without_ids_go_by_row_number(here):
     assert run_script("--predictions", "p.csv", "--labels", "gold.csv") == 0
     metrics = json.loads((here / "confusion_matrix" / "metrics.json").read_text())
     assert metrics["accuracy"] == accuracy_score(predictions.labels, predictions.predicted)
+
+
+def test_rows_whose_label_is_no_class_are_left_out_of_a_runs_figures(here, capsys):
+    """--allow-unknown-test-labels lets a run have such test rows."""
+    note.cache_clear()
+    rows = certain(["a", "new", "b", "b", "new"], ["a", "a", "b", "a", "b"], ["a", "b"])
+    other = certain(["a", "new", "b", "b", "new"], ["a", "a", "b", "b", "b"], ["a", "b"])
+    make_run(here / "runs" / "un", test=rows)
+    make_run(here / "runs" / "other", test=other)
+    write_predictions("plain.csv", without_labels(shuffled(other)))
+    for name in ("other", "plain.csv"):
+        assert run_script("--run", "un", "--compare", name, "--resamples", "100", "--output", "out") == 0
+        metrics = json.loads(Path("out/metrics.json").read_text())
+        assert (metrics["rows"], metrics["accuracy"], metrics["comparison"]["accuracy"]) == (3, 2 / 3, 1)
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "2 of 5 rows are left out, since their label is no class (id 'r1': 'new'). All figures are of the other 3"
+        in told
+    )
+    assert "3 test rows" in told
+    # Of another tool's file, or with --labels, it may be a mistake
+    assert "no prob_ column" in refusal(
+        capsys, "--predictions", "runs/un/predictions/test.csv", "--labels", labels_csv()
+    )
+    write_predictions("foreign.csv", rows)
+    assert "label 'new' has no prob_ column" in refusal(capsys, "--predictions", "foreign.csv")
+    make_run(here / "runs" / "all", test=certain(["x", "y"], ["a", "b"], ["a", "b"]))
+    assert "no label is one of the classes a, b" in refusal(capsys, "--run", "all")
+
+
+def labels_csv():
+    Path("gold.csv").write_text("id,label\n" + "".join(f"r{n},typo\n" for n in range(5)))
+    return "gold.csv"
+
+
+def test_only_its_own_earlier_comparison_is_deleted(here):
+    predictions = make(["a", "b"] * 10, ["a", "b"])
+    write_predictions("p.csv", predictions)
+    Path("comparison.png").write_bytes(b"mine")
+    arguments = ["--predictions", "p.csv", "--output", ".", "--resamples", "100"]
+    assert not has_comparison(here)
+    Path("metrics.json").write_text('["comparison"]')
+    assert run_script(*arguments) == 0 and Path("comparison.png").read_bytes() == b"mine"
+    assert run_script(*arguments, "--compare", "p.csv") == 0 and Path("comparison.png").read_bytes() != b"mine"
+    assert run_script(*arguments) == 0 and not Path("comparison.png").exists()
 
 
 def test_comparison_of_run_and_csv(here, capsys):
