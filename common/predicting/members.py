@@ -75,8 +75,15 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _model_folders(run: Path) -> list[Path]:
-    """The model folders of a complete run: its own, or its members'."""
+    """The model folders of a complete run: its own, or its members'.
+
+    A run that is an ensemble's models/<name> has the models of members/<name>-seed*.
+    """
     members = sorted(path.parent for path in run.glob("members/*/results.json"))
+    place = run.absolute()
+    if not members and place.parent.name == "models" and not (run / "model").is_dir():
+        everyone = sorted(path.parent for path in place.parent.parent.glob("members/*/results.json"))
+        members = [member for member in everyone if member.name.rpartition("-seed")[0] == place.name]
     folders = [folder / "model" for folder in members or [run]]
     missing = next((folder for folder in folders if not folder.is_dir()), None)
     if missing:

@@ -119,6 +119,22 @@ def test_columns_are_copied_and_ours_keep_their_names(here, small_data):
     assert read("submission.csv")["label"].tolist() == list(training.predicted)
 
 
+def test_the_encoders_of_an_ensemble_predict_with_its_members(here, small_data, capsys):
+    """--weights auto weighs the encoders, also for rows that they have not predicted yet."""
+    write_csv("new/train.csv", ["text", "label"], read(small_data / "train.csv")[["text", "label"]].to_numpy())
+    write_csv("new/test.csv", ["text"], [[text] for text in read(small_data / "test.csv")["text"]])
+    shutil.copytree("runs/folds", "runs_copy", symlinks=False)
+    arguments = ["./runs_copy", "--data", "new", "--weights", "auto"]
+    assert create_ensemble_submission.main(arguments) == 0
+    for model in ("tiny", "model"):
+        before = read_predictions(f"runs_copy/models/{model}/predictions/test.csv").probabilities
+        (file,) = Path("runs_copy/models", model, "predictions").glob("test-*.csv")
+        assert read_predictions(file).probabilities == pytest.approx(before, abs=1e-6)
+    for member in Path("runs_copy/members").glob("tiny-*"):
+        shutil.rmtree(member)
+    assert "copied without its weights" in refused(capsys, "runs_copy/models/tiny", "new/test.csv")
+
+
 def test_a_run_predicts_without_its_data_and_a_model_folder_without_its_run(here, small_data, place):
     shutil.copytree(place / "runs" / "long", here / "elsewhere")
     config = json.loads((here / "elsewhere" / "config.json").read_text())
