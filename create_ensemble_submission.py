@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     form = (dataset.sample if dataset else None) or plain_form(members, ids)
     inputs = [member.file for member in members]
     inputs += [*map(Path, dataset.places.values()), form.path] if dataset else []
-    check_output(options.output, inputs)
+    check_output(options.output, inputs, form.header)
     if options.upload is not None:
         refuse_foreign_ids(dataset, ids, options.competition)
 
@@ -117,8 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
 
     # Write, report, upload
-    rows = submission_rows(form, ids, labels, classes, mean)
-    write_submission(options.output, form.header, rows, record)
+    rows = submission_rows(form, ids, labels, classes, mean, dataset.written if dataset else form.written)
+    write_submission(options.output, rows, record)
     report(record, dataset, train_counts)
     print(f"wrote {options.output} ({len(ids)} rows) and {record_file(options.output)}")
     if options.upload is not None:
@@ -179,7 +179,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         default=Path("submission.csv"),
         metavar="CSV",
-        help="the submission; replaces an earlier one",
+        help="the submission; replaces an earlier one, and no other file",
     )
     group.add_argument(
         "--upload", metavar="MESSAGE", help="upload the submission with the Kaggle client and this message"
@@ -217,7 +217,8 @@ def newest_run() -> str:
 def plain_form(members: Sequence[Contribution], ids: Sequence[str] | np.ndarray) -> Sample:
     """The form of a submission without a sample: that of the first plain submission, else id,label."""
     header = next((member.header for member in members if member.header), HEADER)
-    return Sample(Path(), header, header[0], list(ids), None)
+    written = {name: spelling for member in reversed(members) for name, spelling in member.written.items()}
+    return Sample(Path(), header, header[0], list(ids), None, written)
 
 
 def choose_method(method: str | None, members: Sequence[Contribution]) -> str:

@@ -1,7 +1,6 @@
 """Datasets: training rows, and optional validation rows, test rows and form of a submission."""
 
 import importlib.util
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,12 +22,12 @@ from common.reading.columns import check_names, show_names, split_names
 from common.reading.encoding import check_encoding
 from common.reading.identity import identify_recorded_rows, identify_rows
 from common.reading.parts import find_parts
-from common.reading.sample import Sample, adopt_sample_ids, check_sample_ids, read_sample
-from common.reading.sources import HUB_ID, Source, file_source, folder_source, hub_source
-from common.reading.tables import build_table, check_ids, read_table
+from common.reading.sample import Sample, check_sample, check_sample_ids, read_sample
+from common.reading.sources import HUB_ID, Reading, Source, file_source, folder_source, hub_source
+from common.reading.spelling import dataset_spellings, in_nfc, normalise
+from common.reading.tables import check_ids, read_table
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
-COLUMN_HINT = "Name it with --text-column or --label-column; a file without a header needs --columns text,label"
 DATASETS = {
     "sample": None,  # shipped
     "gnad10": "python data/gnad10/prepare.py",
@@ -51,6 +50,7 @@ class Dataset:
     places: dict[str, str] = field(default_factory=dict)  # split -> its file, for messages
     sample: Sample | None = None
     options: dict[str, str | None] = field(default_factory=dict)  # of load_dataset, those that choose the cells
+    written: dict[str, str] = field(default_factory=dict)  # ids and labels that NFC changes -> as the files write them
 
     @property
     def files(self) -> dict[str, str]:
@@ -66,28 +66,6 @@ class Dataset:
         """The existing frames by split: train, valid, test."""
         frames = {"train": self.train, "valid": self.valid, "test": self.test}
         return {split: frame for split, frame in frames.items() if frame is not None}
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """How the tables of a dataset are read."""
-
-    text: str
-    label: str
-    id: str
-    columns: list[str] | None
-    encoding: str | None
-    drop_blank: bool
-
-    def table(self, source: Source, split: str, labelled: bool) -> pd.DataFrame:
-        """The table of a split, with its columns checked."""
-        part = source.parts[split]
-        required = [self.label] if labelled else []
-        optional = [self.id] if labelled else [self.id, self.label]
-        if isinstance(part, Path):
-            may_lack = None if labelled else self.label
-            return read_table(part, required, COLUMN_HINT, optional, self.text, self.columns, may_lack, self.encoding)
-        return build_table(source.places[split], part, required, COLUMN_HINT, optional, self.text)
 
 
 def load_dataset(
@@ -106,17 +84,17 @@ def load_dataset(
     Raises UserError, naming file, row and column, if training or scoring would go wrong: a missing file or column, an
     empty text or label, a repeated id, a single class, a label that no training row has.
     """
-    # in NFC, as headers are
-    text, label, row_id = (unicodedata.normalize("NFC", name) for name in (text_column, label_column, id_column))
+    text, label, row_id = map(in_nfc, (text_column, label_column, id_column))  # as headers are
     check_names(text, label, row_id)
     if encoding:
         check_encoding(encoding)
-    reading = _Reading(text, label, row_id, split_names(columns) if columns else None, encoding, drop_blank)
+    reading = Reading(text, label, row_id, split_names(columns) if columns else None, encoding, drop_blank)
     source = find_source(name_or_path, [*split_names(text), text, label, row_id])
     tables = {split: reading.table(source, split, labelled=split != "test") for split in source.parts}
-    if id_column == "id" and source.sample:
-        adopt_sample_ids(source.sample, tables, encoding)
-    check_id_column(source.places, tables, reading.id)
+    draft = read_sample(source.sample, tables, text, label, row_id, encoding) if source.sample else None
+    check_id_column(source.places, tables, row_id)
+    written = dataset_spellings(tables, label, row_id)
+    tables = {split: normalise(table) for split, table in tables.items()}
 
     columns_of = {"text": reading.text, "label": reading.label, "id": reading.id}
     frames = {
@@ -134,7 +112,7 @@ def load_dataset(
         refuse_unknown_labels(source.places["valid"], valid, classes)
     if test is not None and "label" in test:
         test = check_test_labels(source.places["test"], test, classes, allow_unknown_test_labels)
-    sample = read_sample(source.sample, reading.id, classes, encoding) if source.sample else None
+    sample = check_sample(*draft, classes) if draft else None
     if sample and test is not None:
         check_sample_ids(sample, source.places["test"], test)
     return Dataset(
@@ -149,6 +127,7 @@ def load_dataset(
         source.places,
         sample,
         {"text_column": text, "label_column": label, "id_column": row_id, "columns": columns, "encoding": encoding},
+        written | (sample.written if sample else {}),
     )
 
 

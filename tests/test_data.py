@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from common import data
 from common.cli import UserError, note
 from common.data import load_dataset, load_run_dataset, read_labels
+from common.reading import sources
 
 TRAIN = "id,text,label\na,Tor in Linz,Sport\nb,Neues Handy,Web\nc,Sieg in Graz,Sport\n"
 
@@ -407,6 +409,84 @@ def test_the_samples_columns(folder):
     make(test="id,text\n7,z\n", sample_submission="prob_Web,id,sport\n0.5,7,0.5\n")
     sample = load_dataset("news").sample
     assert (sample.id_column, sample.classes) == ("id", ["Web", "Sport"])
+
+
+DOCS = "id,doc,text,label\n1,a,x,Web\n2,b,y,Sport\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "sample", "header"),
+    [
+        (DOCS, "doc,text\nc,x\nd,y\n", "doc,label\nd,Web\nc,Web\n", ["doc", "label"]),
+        (DOCS, "text,Doc\nx,c\ny,d\n", "label,doc\nWeb,d\nWeb,c\n", ["label", "doc"]),
+        ("Web," + DOCS.replace("\n", "\nz,")[:-2], "doc,text\nc,x\nd,y\n", "Web,Sport,doc\n1,0,d\n1,0,c\n", None),
+        (DOCS, "doc,text,label\nc,x,Web\nd,y,Web\n", "Text,Label,doc\n,Web,d\n,Web,c\n", False),
+    ],
+)
+def test_the_samples_id_column_is_one_of_the_test_rows(folder, train, test, sample, header):
+    make(train=train, test=test, sample_submission=sample)
+    if header is False:
+        assert "has the columns Text, Label, doc; expected an id and a label" in refusal()
+        return
+    dataset = load_dataset("news")
+    assert (dataset.sample.id_column, dataset.sample.ids) == ("doc", ["d", "c"])
+    assert dataset.sample.header == (header or ["Web", "Sport", "doc"])
+    assert list(dataset.test["id"]) == ["c", "d"] and list(dataset.train["id"]) == ["a", "b"]
+
+
+def test_a_sample_without_ids_is_refused(folder):
+    make(test="text,label\nx,Web\ny,Web\n", sample_submission="text,label\nx,Web\ny,Web\n")
+    assert "sample_submission.csv lacks id '1' of news/test.csv" in refusal()
+
+
+def test_class_names_do_not_decide_on_the_samples_delimiter(folder):
+    names = ["Alle; auch Kunst; Musik; Film", "Bild|Ton|Text|Film", "Sport"]
+    rows = [["id", "text", "label"], *([str(n), f"Text {n}", names[n % 3]] for n in range(6))]
+    sample = [["Nr", *names], ["t1", "1", "0", "0"]]
+    make(train=rows, test="Nr,text\nt1,z\n", sample_submission=sample)
+    assert load_dataset("news").sample.header == sample[0]
+    for header in (["Nr", *(f"prob_{name}" for name in names)], ["Nr", names[0]]):  # one column: any name for labels
+        make(train=rows, test="Nr,text\nt1,z\n", sample_submission=[header, ["t1", *"100"[: len(header) - 1]]])
+        assert load_dataset("news").sample.header == header
+
+
+def test_classes_in_a_sample_may_differ_only_in_case(folder):
+    train = "text,label\nx,web\ny,Web\nz,Sport\n"
+    make(train=train, test="id,text\n1,z\n", sample_submission="id,Web,SPORT,web\n1,0,1,0\n")
+    assert load_dataset("news").sample.classes == ["Web", "Sport", "web"]
+    make(train=train, test="id,text\n1,z\n", sample_submission="id,WEB,Sport,web\n1,0,1,0\n")
+    assert "has the columns id, WEB, Sport, web; expected" in refusal()
+
+
+def test_the_spelling_of_ids_and_labels_is_kept_for_submissions(folder):
+    """Everything is NFC; `written` has what the files write otherwise, labels by majority."""
+    big, sour, id_, name = (unicodedata.normalize("NFD", word) for word in ("Größe", "säuerlich", "ü1", "Schlüssel"))
+    rows = [("x", big), ("y", big), ("z", "Größe"), ("x", "säuerlich"), ("y", sour), ("z", "säuerlich")]
+    make(train=[["text", "label"], *rows], test=[["id", "text"], [id_, big], ["ö2", sour]])
+    dataset = load_dataset("news")
+    assert dataset.classes == ["Größe", "säuerlich"] and list(dataset.test["id"]) == ["ü1", "ö2"]
+    assert list(dataset.test["text"]) == ["Größe", "säuerlich"]
+    assert dataset.written == {"ü1": id_, "Größe": big}
+    make(train=[["text", "label"], *rows], test="id,text\nü1,a\n", sample_submission=[[name, "label"], [id_, big]])
+    dataset = load_dataset("news")
+    assert (dataset.sample.header, dataset.sample.ids) == (["Schlüssel", "label"], ["ü1"])
+    assert dataset.written == {"ü1": id_, "Größe": big, "Schlüssel": name}
+
+
+def test_integers_with_a_gap_are_the_same_from_the_hub_and_from_parquet(folder, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    ids = [2**53, 2**53 + 1, 7]
+    columns = {"id": [*ids, 8], "text": ["x", "y", "z", "z"], "label": [0, 1, 0, None]}
+    test = {"id": [1, 2], "text": ["x", "y"], "label": [None, None], "score": [1.5, None]}
+    parts = {"train": datasets.Dataset.from_dict(columns), "test": datasets.Dataset.from_dict(test)}
+    monkeypatch.setattr(sources, "fetch_from_hub", lambda *_: datasets.DatasetDict(parts))
+    Path("files").mkdir()
+    for split, rows in parts.items():
+        rows.to_parquet(f"files/{split}.parquet")
+    from_hub, from_files = (load_dataset(name, drop_blank=True) for name in ("some/news", "files"))
+    assert list(from_hub.train["id"]) == list(map(str, ids)) and from_hub.classes == ["0", "1"]
+    for split, frame in from_files.frames.items():
+        assert from_hub.frames[split].to_dict("list") == frame.to_dict("list")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def parse_csv(
     columns: Sequence[str] | None = None,
     may_lack: str | None = None,
 ) -> Rows:
-    """Parse the UTF-8 bytes of a CSV file.
+    """Parse the UTF-8 bytes of a CSV file. The cells are as the file writes them, not in NFC.
 
     `wanted` names the columns to find. `columns` names the columns of a file without a header; the file may lack the
     column `may_lack`. A first line `sep=;` declares the delimiter; otherwise the delimiter that finds most of the
@@ -66,7 +65,10 @@ def find_delimiter(
 
 
 def read_headerless(path: Path, data: bytes, columns: Sequence[str], delimiter: str, quotechar: str) -> Rows:
-    """Parse a CSV file without a header, in a known dialect, into the named columns (10kGNAD's original files)."""
+    """Parse a CSV file without a header, in a known dialect, into the named columns (10kGNAD's original files).
+
+    The cells are as the file writes them, not in NFC.
+    """
     return Rows(list(columns), list(_records(data, delimiter, quotechar, strict=False)))
 
 
@@ -96,7 +98,7 @@ def _name_columns(records, columns, may_lack):
 
 
 def _records(data: bytes, delimiter: str, quotechar: str | None, strict: bool = True) -> Iterator[list[str]]:
-    """The records of a CSV file's UTF-8 bytes, blank lines left out, every field NFC-normalised."""
+    """The records of a CSV file's UTF-8 bytes, blank lines left out."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")  # a StringIO takes 4 bytes a character
     rows = csv.reader(
         text,
@@ -105,9 +107,7 @@ def _records(data: bytes, delimiter: str, quotechar: str | None, strict: bool = 
         quoting=csv.QUOTE_MINIMAL if quotechar else csv.QUOTE_NONE,
         strict=strict,
     )
-    for row in rows:
-        if row:  # normalise fields, not the file: NFC turns the Greek question mark into a semicolon
-            yield [unicodedata.normalize("NFC", field) for field in row]
+    yield from filter(None, rows)
 
 
 def _choose_delimiter(path, data, wanted, columns):

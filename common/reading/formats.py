@@ -40,8 +40,10 @@ def read_json(path: Path) -> pd.DataFrame:
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Any Parquet file. Integer columns with missing values stay integers."""
-    return pd.read_parquet(path, dtype_backend="pyarrow")
+    """Any Parquet file. Integer columns with missing values stay integers; the index that pandas stored is a column."""
+    frame = pd.read_parquet(path, dtype_backend="pyarrow")
+    named = [level for level, name in enumerate(frame.index.names) if name is not None and name not in frame.columns]
+    return frame.reset_index(level=named)
 
 
 def read_excel(path: Path) -> pd.DataFrame:

@@ -1,16 +1,24 @@
 """The rows of a table in any format, and which of them fit the header."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from common.reading.spelling import in_nfc
 
 
 @dataclass
 class Rows:
-    """The header and the records of a table. Every cell is a string in NFC."""
+    """The header and the records of a table. Every cell is a string."""
 
     header: list[str]  # stripped; names may be empty or repeated
     records: list[list[str]]
     notes: list[str] = field(default_factory=list)  # how they were read, for the user
+
+
+def normalised(rows: Rows) -> Rows:
+    """The same rows in NFC. Cells are normalised, not files: NFC turns the Greek question mark into a semicolon."""
+    records = [[in_nfc(cell) for cell in record] for record in rows.records]
+    return replace(rows, header=[in_nfc(name) for name in rows.header], records=records)
 
 
 def is_blank(record: Sequence[str]) -> bool:

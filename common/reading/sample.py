@@ -1,13 +1,17 @@
 """sample_submission.csv: the header, the ids and the columns that a submission must have."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from common.cli import UserError, note
-from common.reading.columns import find_column, fold, show_names
-from common.reading.tables import check_ids, read_table
+from common.reading.columns import find_column, fold, show_names, split_names
+from common.reading.dialect import parse_csv
+from common.reading.encoding import read_utf8
+from common.reading.rows import Rows
+from common.reading.spelling import in_nfc, normalise, spellings
+from common.reading.tables import build_table, check_ids
 
 PREFIX = "prob_"
 
@@ -21,44 +25,69 @@ class Sample:
     id_column: str  # in the header
     ids: list[str]
     classes: list[str] | None  # the class of each probability column; None: one column takes labels
+    written: dict[str, str] = field(default_factory=dict)  # names and ids that NFC changes -> as the file writes them
 
 
-def read_sample(path: Path, id_column: str, classes: list[str], encoding: str | None = None) -> Sample:
-    """Read sample_submission.csv: an id column (`id_column`, else the first), and a label column or one per class.
+def read_sample(
+    path: Path,
+    tables: dict[str, pd.DataFrame],
+    text: str = "text",
+    label: str = "label",
+    id_column: str = "id",
+    encoding: str | None = None,
+) -> tuple[Sample, pd.DataFrame]:
+    """Read sample_submission.csv; `check_sample` then checks its columns. The names are those of `tables`.
 
-    Raises UserError for other columns, for repeated ids, and if none of its labels is a class.
+    Its id column is `id_column`, else the first column that the test rows have, too, else the first; a column named
+    like a text, the label or a class holds no ids. If the test rows have no column `id` and nobody named another, that
+    column becomes the column `id` in `tables`. Raises UserError for repeated ids.
     """
-    table = read_table(path, all_unique=True, encoding=encoding)
-    header = list(table.columns)
-    position = find_column(path, header, id_column)
-    name = header[position or 0]
+    classes = {in_nfc(name) for name in tables["train"][label].str.strip()}
+    of_classes = [*classes, *(PREFIX + name for name in classes)]
+    rows = parse_csv(path, read_utf8(path, encoding), [id_column, *of_classes])  # class names may hold delimiters
+    table = build_table(path, Rows([in_nfc(name) for name in rows.header], rows.records, rows.notes), all_unique=True)
+    no_ids = {fold(name) for name in (text, *split_names(text), label, *of_classes)}
+    possible = [name for name in table if fold(name) not in no_ids]
+    there = list(tables["test"].columns) if "test" in tables else []
+    shared = [name for name in possible if find_column("test.csv", there, name) is not None]
+    position = find_column(path, list(table.columns), id_column)
+    if position is None and shared and id_column == "id" and "id" not in there:
+        _adopt_ids(tables, shared[0])
+    name = [*shared, *possible, *table.columns][0] if position is None else table.columns[position]
+    written = spellings([*rows.header, *table[name]])
+    table = normalise(table)
     check_ids(path, table[name])
-    others = [each for each in header if each != name]
-    if len(others) == 1:
-        _check_labels(path, others[0], table[others[0]], classes)
-        return Sample(path, header, name, list(table[name]), None)
-    class_of = {fold(PREFIX + each): each for each in classes} | {fold(each): each for each in classes}
-    found = [class_of[fold(each)] for each in others if fold(each) in class_of]
-    if sorted(found) != sorted(classes) or len(others) != len(classes):
-        raise UserError(
-            f"{path} has the columns {show_names(header)}; expected an id and a label, or an id and one column per "
-            f"class ({show_names(classes)})"
-        )
-    return Sample(path, header, name, list(table[name]), found)
+    return Sample(path, list(table.columns), name, list(table[name]), None, written), table
 
 
-def adopt_sample_ids(path: Path, tables: dict[str, pd.DataFrame], encoding: str | None = None) -> None:
-    """Without a column `id` in the test rows, use the column that is named like the sample's first column.
-
-    Replaces tables in `tables`.
-    """
-    if "test" not in tables or "id" in tables["test"]:
-        return
-    name = read_table(path, encoding=encoding).columns[0]
-    for part, table in tables.items():
-        position = find_column(path, list(table.columns), name)
+def _adopt_ids(tables, name):
+    """Let the column `name` be the column `id` of every table that has it."""
+    for split, table in tables.items():
+        position = find_column(f"{split}.csv", list(table.columns), name)
         if position is not None:
-            tables[part] = table.rename(columns={table.columns[position]: "id"})
+            column = table.columns[position]
+            tables[split] = table.drop(columns="id", errors="ignore").rename(columns={column: "id"})
+
+
+def check_sample(sample: Sample, table: pd.DataFrame, classes: list[str]) -> Sample:
+    """The sample with its class columns, if it has some.
+
+    Raises UserError unless it has, besides the id, one column of labels or one column per class; also if there are
+    several labels and none is a class.
+    """
+    others = [name for name in sample.header if name != sample.id_column]
+    if len(others) == 1:
+        _check_labels(sample.path, others[0], table[others[0]], classes)
+        return sample
+    exact = {PREFIX + name: name for name in classes} | {name: name for name in classes}
+    folded = {fold(column): name for column, name in exact.items()}
+    found = [exact.get(column, folded.get(fold(column), "")) for column in others]  # classes may differ only in case
+    if sorted(found) != sorted(classes):
+        raise UserError(
+            f"{sample.path} has the columns {show_names(sample.header)}; expected an id and a label, or an id and one "
+            f"column per class ({show_names(classes)})"
+        )
+    return replace(sample, classes=found)
 
 
 def check_sample_ids(sample: Sample, place: str, test: pd.DataFrame) -> None:

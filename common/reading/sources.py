@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from common.cli import UserError
 from common.files import sha256
 from common.reading.formats import rows_of_frame
 from common.reading.parts import SAMPLE, SPLIT_NAMES, SPLITS, find_parts
 from common.reading.rows import Rows
+from common.reading.tables import build_table, read_table
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+COLUMN_HINT = "Name it with --text-column or --label-column; a file without a header needs --columns text,label"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")  # owner/name or owner/name:config
 
 
@@ -30,6 +34,29 @@ class Source:
     places: dict[str, str]  # split -> its name in messages
     sample: Path | None  # sample_submission.csv
     fingerprint: dict[str, str]  # file -> sha256
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the tables of a dataset are read."""
+
+    text: str
+    label: str
+    id: str
+    columns: list[str] | None
+    encoding: str | None
+    drop_blank: bool
+
+    def table(self, source: Source, split: str, labelled: bool) -> pd.DataFrame:
+        """The table of a split, with its columns checked."""
+        part = source.parts[split]
+        required = [self.label] if labelled else []
+        optional = [self.id] if labelled else [self.id, self.label]
+        if isinstance(part, Path):
+            may_lack = None if labelled else self.label
+            settings = (self.text, self.columns, may_lack, self.encoding)
+            return read_table(part, required, COLUMN_HINT, optional, *settings, raw=True)
+        return build_table(source.places[split], part, required, COLUMN_HINT, optional, self.text)
 
 
 def folder_source(folder: Path) -> Source:
@@ -90,7 +117,8 @@ def fetch_from_hub(repository: str, config: str | None = None, revision: str | N
 
 
 def _rows_of_split(place, split, wanted):
-    frame = split.to_pandas()
+    # as in read_parquet: `to_pandas` would make floats of integers with a missing value
+    frame = split.with_format("arrow")[:].to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
     for name, feature in split.features.items():
         names = getattr(feature, "names", None)
         if names:  # -1 stands for a label that is withheld

@@ -4,6 +4,7 @@ import csv
 from _csv import Writer  # csv itself does not export the type
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -14,7 +15,8 @@ from common.reading import dialect
 from common.reading.columns import find_column, find_text_columns, show_names, split_names
 from common.reading.encoding import read_utf8
 from common.reading.formats import FORMATS, read_other_format
-from common.reading.rows import Rows, is_skipped, misfits
+from common.reading.rows import Rows, is_skipped, misfits, normalised
+from common.reading.spelling import in_nfc
 
 
 def read_table(
@@ -27,11 +29,13 @@ def read_table(
     may_lack: str | None = None,
     encoding: str | None = None,
     all_unique: bool = False,
+    raw: bool = False,
 ) -> pd.DataFrame:
     """Read a file as a DataFrame of NFC-normalised strings, rows in file order.
 
     Reads CSV in any dialect that common/reading/dialect.py knows, JSON Lines, JSON, Parquet and Excel. `columns` names
-    the columns of a CSV without a header; the CSV may lack the column `may_lack`. `build_table` explains the others.
+    the columns of a CSV without a header; the CSV may lack the column `may_lack`. `raw` leaves a CSV's cells as they
+    are. `build_table` explains the others.
     """
     path = Path(path)
     wanted = [*required, *optional, *(split_names(texts) if texts else [])]
@@ -39,6 +43,7 @@ def read_table(
         rows = read_other_format(path, wanted)
     else:
         rows = dialect.parse_csv(path, read_utf8(path, encoding), wanted, columns, may_lack)
+        rows = replace(rows, header=[in_nfc(name) for name in rows.header]) if raw else normalised(rows)
     return build_table(path, rows, required, hint, optional, texts, all_unique)
 
 
@@ -100,7 +105,7 @@ def build_table(
 def read_headerless(path: Path, columns: Sequence[str], delimiter: str, quotechar: str) -> pd.DataFrame:
     """Read a CSV file without a header, in a known dialect, into the named columns. Raises as `read_table`."""
     rows = dialect.read_headerless(path, read_utf8(Path(path)), columns, delimiter, quotechar)
-    return build_table(path, rows)
+    return build_table(path, normalised(rows))
 
 
 def csv_writer(file: TextIO) -> Writer:

@@ -13,7 +13,10 @@ from common.data import Dataset
 from common.files import find_target, read_json, sha256, whole_file, write_json
 from common.predictions import SURENESS
 from common.reading.columns import find_column, fold, show_names
+from common.reading.dialect import parse_csv
+from common.reading.encoding import read_utf8
 from common.reading.sample import Sample
+from common.reading.spelling import normalise, spellings
 from common.reading.tables import check_ids, csv_writer, read_table
 
 HEADER = ["id", "label"]  # without a sample_submission.csv
@@ -21,14 +24,18 @@ RECORD_KEYS = {"file", "sha256", "method", "members"}  # those that tell a recor
 FALSE_ALARMS = 0.01  # share of submissions without a shift that get a warning
 
 
-def read_submission(path: Path, sample: Sample | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Read a submission with one label per row: ids and labels, both [rows] str, and the header.
+def read_submission(
+    path: Path, sample: Sample | None = None
+) -> tuple[np.ndarray, np.ndarray, list[str], dict[str, str]]:
+    """Read a submission with one label per row: ids and labels, both [rows] str, the header, and `spellings` of both.
 
     The columns are those of the sample, or id,label; without a sample any two, the id first. Raises UserError.
     """
-    table = read_table(path, all_unique=True)
+    table = read_table(path, all_unique=True, raw=True)
     if SURENESS in table:  # a file of predict.py also has the columns of its input
         table = table[HEADER]
+    written = spellings(cell.strip() for cell in table.to_numpy().ravel())
+    table = normalise(table)
     header = list(table.columns)
     allowed = [each for each in (sample.header if sample else None, HEADER) if each and len(each) == 2]
     if len(header) != 2 or (sample and not any(_same(header, each) for each in allowed)):
@@ -43,7 +50,7 @@ def read_submission(path: Path, sample: Sample | None = None) -> tuple[np.ndarra
     blank = np.flatnonzero(labels == "")
     if len(blank):
         raise UserError(f"{path}, row {blank[0] + 1}: the label is empty")
-    return ids.to_numpy(dtype=object), labels.to_numpy(dtype=object), header
+    return ids.to_numpy(dtype=object), labels.to_numpy(dtype=object), header, written
 
 
 def expected_ids(dataset: Dataset) -> np.ndarray | None:
@@ -72,10 +79,11 @@ def unexpected_counts(counts: dict[str, int], train_counts: dict[str, int]) -> d
     return found
 
 
-def check_output(output: Path, inputs: Collection[Path]) -> None:
+def check_output(output: Path, inputs: Collection[Path], header: list[str]) -> None:
     """Raise UserError unless the submission and its JSON record can be written without a loss.
 
-    The record replaces only an earlier record; neither file replaces an input, a folder or a device.
+    The record replaces only an earlier record; the submission replaces only a file with such a record or with the
+    `header` of a submission; neither replaces an input, a folder or a device.
     """
     if output.suffix.lower() == ".json":
         raise UserError(f"--output {output}: the JSON record needs this name; name the submission .csv")
@@ -85,14 +93,22 @@ def check_output(output: Path, inputs: Collection[Path]) -> None:
             raise UserError(f"{path} is an input; write to another file with --output")
     if record.exists() and not _is_record(record):
         raise UserError(f"--output {output}: {record} exists and is no record of a submission; choose another name")
+    if output.exists() and not record.exists() and not _is_submission(output, header):
+        raise UserError(f"--output {output}: it exists and is no submission ({','.join(header)}); choose another name")
 
 
 def submission_rows(
-    sample: Sample, ids: Iterable[str], labels: Iterable[str], classes: list[str], probabilities: np.ndarray
+    sample: Sample,
+    ids: Iterable[str],
+    labels: Iterable[str],
+    classes: list[str],
+    probabilities: np.ndarray,
+    written: dict[str, str],
 ) -> list[list[str]]:
-    """The rows of a submission in the sample's form: labels, or probabilities if the sample has a column per class.
+    """A submission in the sample's form, header first: labels, or probabilities if the sample has a column per class.
 
-    `probabilities` is [rows, classes].
+    `probabilities` is [rows, classes]. `written` has the spelling of names, ids and labels that are not in NFC:
+    Kaggle compares code points.
     """
     if sample.classes is None:
         columns = dict.fromkeys(sample.header, labels)
@@ -104,16 +120,15 @@ def submission_rows(
             for name, column in zip(others, place, strict=True)
         }
     columns[sample.id_column] = ids
-    return [list(row) for row in zip(*(columns[name] for name in sample.header), strict=True)]
+    rows = [sample.header, *zip(*(columns[name] for name in sample.header), strict=True)]
+    return [[written.get(cell, cell) for cell in row] for row in rows]
 
 
-def write_submission(path: Path, header: list[str], rows: list[list[str]], record: dict[str, Any]) -> None:
-    """Write the submission, and beside it `record`, a JSON object, with the file's hash added: both or neither."""
+def write_submission(path: Path, rows: list[list[str]], record: dict[str, Any]) -> None:
+    """Write the submission, header first, and beside it `record`, a JSON object, with its hash: both or neither."""
     with whole_file(path) as table, whole_file(record_file(path)) as beside:
         with open(table, "w", encoding="utf-8", newline="") as file:
-            writer = csv_writer(file)
-            writer.writerow(header)
-            writer.writerows(rows)
+            csv_writer(file).writerows(rows)
         write_json(beside, {"file": Path(path).name, "sha256": sha256(table), **record})
 
 
@@ -127,6 +142,15 @@ def _is_record(path):
         return read_json(path).keys() >= RECORD_KEYS
     except UserError:  # damaged, or no JSON object
         return False
+
+
+def _is_submission(path, header):
+    """Whether a file has the header of a submission, or is empty."""
+    try:
+        there = parse_csv(path, read_utf8(path), header).header if path.stat().st_size else header
+    except UserError:
+        return False
+    return any(_same(there, each) for each in (header, HEADER))
 
 
 def _same(header, other):

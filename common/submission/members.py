@@ -1,7 +1,7 @@
 """Read the members of an ensemble (runs, prediction files, plain submissions) and align their rows."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Contribution:
     labels: np.ndarray  # [rows] str, the submitted labels or the most probable classes
     predictions: Predictions | None  # None: a plain submission
     header: list[str] | None = None  # of a plain submission
+    written: dict[str, str] = field(default_factory=dict)  # ids and labels of a plain submission that NFC changes
 
 
 def find_run_folder(argument: str) -> Path | None:
@@ -79,8 +80,8 @@ def read_contribution(argument: str, run: Path | None, dataset: Dataset | None) 
     if run or find_class_columns(table, classes, _spelling(file, table, id_column)):
         predictions = read_predictions(file, classes, id_column)
         return Contribution(str(run or file), file, run, predictions.ids, predictions.predicted, predictions)
-    ids, labels, header = read_submission(file, sample)
-    return Contribution(str(file), file, None, ids, labels, None, header)
+    ids, labels, header, written = read_submission(file, sample)
+    return Contribution(str(file), file, None, ids, labels, None, header, written)
 
 
 def find_dataset(runs: Iterable[Path]) -> Dataset | None:
@@ -136,14 +137,25 @@ def align_members(
 
 
 def given_labels(dataset: Dataset | None, members: Sequence[Contribution], ids: Iterable[str]) -> np.ndarray | None:
-    """The given labels of `ids`, [rows] str, if test.csv or a prediction file has them, else None."""
+    """The given labels of `ids`, [rows] str, if test.csv or a prediction file has them, else None.
+
+    Raises UserError if two prediction files give an id different labels.
+    """
     if dataset is not None and dataset.test is not None:
-        pairs = [(dataset.test["id"], dataset.test["label"])] if "label" in dataset.test else []
-    else:
-        pairs = [(m.ids, m.predictions.labels) for m in members if m.predictions and m.predictions.labels is not None]
-    if not pairs:
+        test = dataset.test
+        return test.set_index("id")["label"][ids].to_numpy(dtype=object) if "label" in test else None
+    given = [(m.file, m.ids, m.predictions.labels) for m in members if m.predictions]
+    given = [(file, dict(zip(keys, labels, strict=True))) for file, keys, labels in given if labels is not None]
+    if not given:
         return None
-    label = dict(zip(*pairs[0], strict=True))
+    (first, label), *others = given
+    for file, found in others:
+        for key, expected in label.items():
+            if found[key] != expected:
+                raise UserError(
+                    f"{file}, id {key!r}: expected label {expected!r}, as in {first}, found {found[key]!r}; "
+                    "are these other rows?"
+                )
     return np.array([label[key] for key in ids], dtype=object)
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from common.cli import UserError
-from common.data import COLUMN_HINT, Dataset, is_trained_on
+from common.data import Dataset, is_trained_on
 from common.files import read_json
 from common.files import sha256 as file_sha256
 from common.predictions import TEST, VALID, Predictions, align, mean_probabilities, read_predictions
 from common.reading.columns import split_names
 from common.reading.identity import hashes_by_split, identify_recorded_rows
+from common.reading.sources import COLUMN_HINT
 from common.reading.tables import read_table
 from common.runs import check_run
 

@@ -155,7 +155,7 @@ def test_awkward_labels_and_texts_go_through_all_scripts(tmp_path, in_tmp, capsy
     oof = read_predictions("runs/r/predictions/oof.csv")
     assert oof.classes == classes and list(oof.ids) == [row[0] for row in rows]
     assert list(oof.labels) == [nfc(row[2]) for row in rows]
-    ids, labels, header = read_submission("submission.csv")
+    ids, labels, header, _ = read_submission("submission.csv")
     assert header == ["id", "label"]
     test = read_predictions("runs/r/predictions/test.csv")
     assert list(ids) == [f"t{row[0]}" for row in rows[::2]] and list(labels) == list(test.predicted)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ FIRST = [[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.5, 0.3, 0.2]]
 SECOND = [[0.3, 0.5, 0.2], [0.2, 0.7, 0.1], [0.7, 0.1, 0.2], [0.1, 0.2, 0.7]]
 THIRD = [[0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.6, 0.1, 0.3], [0.1, 0.6, 0.3]]
 TRUTH = ["Sport", "Sport", "Kultur", "Web"]
+OLD = "id,label\nold,Web\n"
 
 
 @pytest.fixture(autouse=True)
@@ -87,10 +89,10 @@ def record(file="submission.json"):
 
 def fails(capsys, *arguments):
     """The message of a call that must fail: one line, exit code 2, and an old submission that stays as it was."""
-    Path("submission.csv").write_text("old\n")
+    Path("submission.csv").write_text(OLD)
     before = sorted(Path().rglob("*"))
     assert main([str(argument) for argument in arguments]) == 2
-    assert Path("submission.csv").read_text() == "old\n"
+    assert Path("submission.csv").read_text() == OLD
     assert sorted(Path().rglob("*")) == before
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ")
@@ -334,7 +336,7 @@ def test_without_a_sample_the_order_is_that_of_test_csv():
 
 def test_exactly_two_files_are_written_and_an_old_submission_is_replaced(folder):
     file = make_predictions("1.csv", FIRST)
-    Path("submission.csv").write_text("old\n")
+    Path("submission.csv").write_text(OLD)
     before = {path for path in folder.rglob("*") if path.is_file()}
     assert main([file, "--data", "data"]) == 0
     assert {path for path in folder.rglob("*") if path.is_file()} - before == {folder / "submission.json"}
@@ -350,6 +352,32 @@ def test_labels_and_ids_with_commas_and_quotes_survive():
     Path("1.csv").write_text(text)
     assert main(["1.csv"]) == 0
     assert Path("submission.csv").read_text() == text
+
+
+def test_ids_labels_and_names_are_written_as_the_competition_writes_them():
+    """Kaggle compares code points: macOS decomposes umlauts, and all members are read in NFC."""
+    words = ["Schlüssel", "Größe", "Bühne", "Öl", "ä1", "ä2"]
+    key, size, stage, oil, *ids = (unicodedata.normalize("NFD", word) for word in words)
+    Path("kit").mkdir()
+    rows = "".join(f"Text {n},{(stage, oil, 'Web')[n % 3]}\n" for n in range(9))
+    Path("kit/train.csv").write_text("text,label\n" + rows)
+    Path("kit/test.csv").write_text(f"{key},text\n{ids[0]},a\n{ids[1]},b\n")
+    file = make_predictions("1.csv", [[0.7, 0.2, 0.1], [0.2, 0.1, 0.7]], words[4:], ["Bühne", "Web", "Öl"])
+    expected = f"{ids[1]},{oil}\n{ids[0]},{stage}\n"
+    Path("kit/sample_submission.csv").write_text(f"{key},{size}\n{ids[1]},Web\n{ids[0]},Web\n")
+    assert main([file, "--data", "kit"]) == 0
+    assert Path("submission.csv").read_text() == f"{key},{size}\n" + expected
+    assert record()["counts"] == {"Bühne": 1, "Web": 0, "Öl": 1}
+    assert main(["submission.csv", file, "--output", "alone.csv"]) == 0  # without a dataset: as the submission has it
+    assert Path("alone.csv").read_text().splitlines()[1:] == expected.splitlines()
+    Path("kit/sample_submission.csv").write_text(f"{oil},{key},Web,{stage}\n0,{ids[0]},1,0\n0,{ids[1]},1,0\n")
+    assert main([file, "--data", "kit", "--output", "shares.csv"]) == 0
+    assert Path("shares.csv").read_text().splitlines()[0] == f"{oil},{key},Web,{stage}"
+    assert main(["shares.csv", "--data", "kit", "--output", "again.csv"]) == 0
+    assert Path("again.csv").read_text() == Path("shares.csv").read_text()
+    Path("kit/sample_submission.csv").unlink()
+    assert main([file, "--data", "kit", "--id-column", "Schlüssel", "--output", "plain.csv"]) == 0
+    assert Path("plain.csv").read_text() == f"id,label\n{ids[0]},{stage}\n{ids[1]},{oil}\n"
 
 
 def test_the_score_is_printed_where_test_labels_are_known(capsys):
@@ -505,6 +533,40 @@ def test_the_record_replaces_only_an_earlier_record(capsys):
     Path("a.json").rename("b.json")
     assert main([run, "--output", "b.csv"]) == 0
     assert record("b.json")["file"] == "b.csv"
+
+
+def test_only_a_submission_is_replaced(capsys):
+    run = make_run("runs/r", FIRST)
+    good = make_predictions("good.csv", SECOND)
+    other = make_run("runs/other", SECOND)
+    for name, text in {"notes.csv": "id,label,note\na,Web,x\n", "broken.csv": '"', "lines.csv": "a\n"}.items():
+        Path(name).write_text(text)
+        assert f"--output {name}: it exists and is no submission (id,label)" in fails(capsys, good, "--output", name)
+        assert Path(name).read_text() == text
+    precious = Path(other, "predictions/test.csv").read_text()
+    assert "it exists and is no submission" in fails(capsys, run, "--output", f"{other}/predictions/test.csv")
+    assert Path(other, "predictions/test.csv").read_text() == precious
+
+    Path("empty.csv").touch()
+    make_submission("earlier.csv", ["Web"] * 4, header="ID;Label".replace(";", ","))
+    for name in ("empty.csv", "earlier.csv"):
+        assert main([run, "--output", name]) == 0 and list(submission(name)) == IDS[::-1]
+    # With its record, a submission of another form is one, too
+    kit = make_kit("Key,Class\n" + "".join(f"{key},0\n" for key in IDS), "Key")
+    assert main([make_predictions("1.csv", FIRST, **NUMBERED), "--data", kit]) == 0
+    assert Path("submission.csv").read_text().startswith("Key,Class\n")
+    assert main([run]) == 0 and list(submission()) == IDS[::-1]
+
+
+def test_prediction_files_with_other_labels_are_refused(capsys):
+    one, two = make_predictions("1.csv", FIRST, labels=TRUTH), make_predictions("2.csv", SECOND)
+    other = make_predictions("3.csv", THIRD, labels=["Sport", "Sport", "Web", "Web"])
+    error = fails(capsys, one, two, other)
+    assert "3.csv, id 'c': expected label 'Kultur', as in 1.csv, found 'Web'; are these other rows?" in error
+    same = make_predictions("4.csv", THIRD[::-1], ids=IDS[::-1], labels=TRUTH[::-1])
+    assert main([two, one, same]) == 0 and record()["score"]["accuracy"] == 1
+    make_dataset("labelled", test_labels=True)  # its labels count
+    assert main([one, other, "--data", "labelled"]) == 0
 
 
 def test_an_incomplete_run_and_runs_for_other_test_rows_are_refused(capsys):
