@@ -13,7 +13,7 @@ import os
 import sys
 from argparse import BooleanOptionalAction, Namespace
 
-from common.cli import Parser, UserError, add_data_options, exit_codes, number
+from common.cli import Parser, add_data_options, exit_codes, number
 from common.files import read_json
 from common.runs import open_run, run_folder
 from common.training.encoders.registry import TFIDF
@@ -125,8 +125,6 @@ def train_tfidf(arguments: Namespace) -> int:
     from common.training.summary import summary_lines
     from common.training.tracking import Tracker
 
-    if arguments.teacher:
-        raise UserError("--teacher is for encoders; tfidf learns only from given labels")
     if os.environ.get("RANK", "0") != "0":
         return 0
     inputs = prepare_tfidf(arguments, print)

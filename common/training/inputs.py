@@ -15,7 +15,7 @@ from common.training.encoders.registry import TFIDF
 from common.training.encoders.sources import Source, find_source
 from common.training.encoders.tokenizer import load_tokenizer
 from common.training.recipe import Recipe, resolve_recipe
-from common.training.rows import TfidfInputs, load_task, prepare_tfidf
+from common.training.rows import Task, TfidfInputs, load_task, prepare_tfidf
 from common.training.teacher import Teacher, find_teachers, identify_teacher
 from common.training.tokens import Encoded, encode
 
@@ -46,16 +46,20 @@ AnyInputs = Inputs | TfidfInputs
 
 def prepare_models(arguments: Namespace, print_line: Callable[[str], None]) -> dict[str, AnyInputs]:
     """The inputs of each model in `arguments.models`. Raises UserError for bad input."""
+    task = load_task(arguments, print_line)
     inputs: dict[str, AnyInputs] = {}
     for model in arguments.models:
         one = Namespace(**vars(arguments) | {"model": model})
-        inputs[model] = (prepare_tfidf if model == TFIDF else prepare_inputs)(one, print_line)
+        inputs[model] = (prepare_tfidf if model == TFIDF else prepare_inputs)(one, print_line, task)
     return inputs
 
 
-def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None]) -> Inputs:
-    """Read the dataset, find the encoder, resolve the recipe, tokenize. Raises UserError for bad input."""
-    task = load_task(arguments, print_line)
+def prepare_inputs(arguments: Namespace, print_line: Callable[[str], None], task: Task | None = None) -> Inputs:
+    """Find the encoder, resolve the recipe, tokenize; read the dataset unless its `task` is given.
+
+    Raises UserError for bad input.
+    """
+    task = task or load_task(arguments, print_line)
     dataset = task.dataset
     source = find_source(arguments.model)
     source = replace(source, revision=pin_commit(source.location, source.revision))

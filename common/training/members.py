@@ -74,6 +74,7 @@ def train_members(
                     member.held_out_frame(each.dataset),
                     each.recipe.class_weights,
                     member.seed,
+                    arguments.changed,
                 )
                 Tracker(arguments.track, place).finish(results)
                 continue

@@ -15,7 +15,7 @@ from common.data import Dataset, load_dataset
 from common.files import sha256
 from common.splitting.splits import describe_overlap, split_validation
 from common.training.encoders.registry import TFIDF
-from common.training.recipe import Recipe, TfidfRecipe, tfidf_recipe
+from common.training.recipe import Recipe, TfidfRecipe, tfidf_recipe, unused_by_tfidf
 from common.training.teacher import Teacher
 
 COLUMN_OPTIONS = ("text_column", "label_column", "id_column")
@@ -42,9 +42,17 @@ class TfidfInputs:
     teachers: tuple[Teacher, ...] = ()
 
 
-def prepare_tfidf(arguments: Namespace, print_line: Callable[[str], None]) -> TfidfInputs:
-    """Read the dataset and resolve the recipe of `tfidf`. Raises UserError for bad input."""
-    task, recipe = load_task(arguments, print_line), tfidf_recipe(arguments)
+def prepare_tfidf(arguments: Namespace, print_line: Callable[[str], None], task: Task | None = None) -> TfidfInputs:
+    """Resolve the recipe of `tfidf`, and read the dataset unless its `task` is given.
+
+    Without encoders beside it, a line names options that do nothing. Raises UserError for bad input.
+    """
+    if "models" not in arguments or arguments.models == [TFIDF]:
+        if arguments.teacher:
+            raise UserError("--teacher is for encoders; tfidf learns only from given labels")
+        if unused := unused_by_tfidf(arguments.changed):
+            print_line(f"{TFIDF} does not use {', '.join(unused)}")
+    task, recipe = task or load_task(arguments, print_line), tfidf_recipe(arguments)
     config = {"model": {"name": TFIDF}, **task.config, "recipe": asdict(recipe)}
     return TfidfInputs(task.dataset, task.train_labels, recipe, config)
 

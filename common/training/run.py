@@ -40,6 +40,7 @@ from common.training.tracking import Tracker
 PROBE = 8  # training texts that are predicted after each epoch where there are no validation rows
 STUCK_SHARE = 0.95  # of the validation rows, predicted as one class
 STUCK_EXCESS = 0.25  # of this share over the class's true share
+STUCK_ROWS = 20  # validation rows at least: of a few, all may well be predicted as one class
 
 
 def fine_tune(
@@ -204,6 +205,8 @@ def _stuck_line(predicted: np.ndarray, labels: np.ndarray) -> str | None:
 
     ELECTRA and large models can get stuck like this and do not recover.
     """
+    if len(labels) < STUCK_ROWS:
+        return None
     classes, counts = np.unique(predicted.astype(str), return_counts=True)
     name, share = classes[counts.argmax()], counts.max() / counts.sum()
     if share < STUCK_SHARE or share - (labels.astype(str) == name).mean() < STUCK_EXCESS:

@@ -314,4 +314,5 @@ def test_nearly_all_rows_in_one_class_is_said():
         "warning: 100% of the validation rows are predicted as a"
     )
     assert _stuck_line(np.array(["a"] * 18 + ["b"] * 2), labels) is None  # 90 %
+    assert _stuck_line(np.array(["a"] * 19), labels[1:]) is None  # too few rows to say so
     assert _stuck_line(np.array(["b"] * 20), np.array(["b"] * 16 + ["a"] * 4)) is None  # 80 % of the rows are b

@@ -12,10 +12,12 @@ import pytest
 import create_ensemble_submission
 import train
 import train_ensemble
+from common.corrections import COLUMNS
 from common.data import load_dataset
 from common.predictions import read_predictions
 from common.tfidf import run as tfidf_run
 from common.tfidf.model import load_model, predict_probabilities
+from tests.conftest import write_csv
 from tests.training.test_train import QUICK, ROOT, files, read_json
 
 TFIDF_FILES = {
@@ -122,6 +124,27 @@ def test_a_member_beside_encoders(small_data, in_tmp):
     assert record["weights"]["search"]["file"] == "oof.csv"
     assert create_ensemble_submission.main(["e"]) == 0
     assert len(read_json("submission.json")["members"]) == 1
+
+
+def test_what_a_member_beside_encoders_shares_with_them(small_data, in_tmp, capsys):
+    first = load_dataset(small_data).train.iloc[0]
+    write_csv(in_tmp / "c.csv", COLUMNS, [[first["id"], first["label"], "", "exclude"]])
+    arguments = ["--models", "tiny,tfidf", "--data", str(small_data), "--seeds", "1", "--max-steps", "1"]
+    assert train_ensemble.main([*arguments, "--corrections", "c.csv", "--run", "e"]) == 0
+    output = capsys.readouterr().out
+    assert output.count("c.csv: ") == 1 and "does not use" not in output
+    options = [read_json(path)["options"] for path in Path("runs/e/members").glob("*/environment.json")]
+    assert options == [{"max_steps": 1, "corrections": "c.csv"}] * 2
+
+
+def test_options_for_encoders_alone_are_named(small_data, in_tmp, capsys):
+    arguments = ["tfidf", "--data", str(small_data), "--keep", "best", "--split-seed", "1", "--epochs", "3", "--run"]
+    for script, name in ((train, "--model"), (train_ensemble, "--models")):
+        assert script.main([name, *arguments, script.__name__, "--device", "cpu"]) == 0
+        assert capsys.readouterr().out.startswith("tfidf does not use --epochs, --keep, --device\n")
+        assert script.main([name, *arguments, "taught", "--teacher", "nonexistent"]) == 2
+        assert capsys.readouterr().err == "error: --teacher is for encoders; tfidf learns only from given labels\n"
+        assert not Path("runs/taught").exists()
 
 
 def test_an_ensemble_of_it_alone_has_no_learning_curves(small_data, in_tmp):
