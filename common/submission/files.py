@@ -82,8 +82,8 @@ def unexpected_counts(counts: dict[str, int], train_counts: dict[str, int]) -> d
 def check_output(output: Path, inputs: Collection[Path], header: list[str]) -> None:
     """Raise UserError unless the submission and its JSON record can be written without a loss.
 
-    The record replaces only an earlier record; the submission replaces only a file with such a record or with the
-    `header` of a submission; neither replaces an input, a folder or a device.
+    The record replaces only an earlier record; the submission replaces only a file with such a record, or one with
+    the `header` of a submission of labels; neither replaces an input, a folder or a device.
     """
     if output.suffix.lower() == ".json":
         raise UserError(f"--output {output}: the JSON record needs this name; name the submission .csv")
@@ -94,7 +94,10 @@ def check_output(output: Path, inputs: Collection[Path], header: list[str]) -> N
     if record.exists() and not _is_record(record):
         raise UserError(f"--output {output}: {record} exists and is no record of a submission; choose another name")
     if output.exists() and not record.exists() and not _is_submission(output, header):
-        raise UserError(f"--output {output}: it exists and is no submission ({','.join(header)}); choose another name")
+        raise UserError(
+            f"--output {output}: it exists, and neither its header nor a {record.name} beside it says that it is a "
+            "submission; choose another name"
+        )
 
 
 def submission_rows(
@@ -145,12 +148,12 @@ def _is_record(path):
 
 
 def _is_submission(path, header):
-    """Whether a file has the header of a submission, or is empty."""
+    """Whether a file has the header of a submission of labels, or is empty. Probabilities may be a prediction file."""
     try:
-        there = parse_csv(path, read_utf8(path), header).header if path.stat().st_size else header
+        there = parse_csv(path, read_utf8(path), header).header if path.stat().st_size else HEADER
     except UserError:
         return False
-    return any(_same(there, each) for each in (header, HEADER))
+    return any(_same(there, each) for each in (header, HEADER) if len(each) == 2)
 
 
 def _same(header, other):

@@ -47,8 +47,14 @@ def make_dataset(folder, test_labels=False, sample=True, ids=IDS, texts=None):
         for key, text, label in zip(ids, texts, TRUTH, strict=True)
     ]
     (folder / "test.csv").write_text("\n".join(["id,text" + ",label" * test_labels, *test]) + "\n")
-    if sample:  # in another order than test.csv
-        (folder / "sample_submission.csv").write_text("id,label\n" + "".join(f"{key},Web\n" for key in reversed(ids)))
+    if sample:
+        make_sample(folder, ids)
+
+
+def make_sample(folder, ids):
+    """A sample in another order than test.csv."""
+    rows = "".join(f"{key},Web\n" for key in reversed(ids))
+    Path(folder, "sample_submission.csv").write_text("id,label\n" + rows)
 
 
 def make_predictions(file, probabilities, ids=IDS, classes=CLASSES, labels=None):
@@ -541,11 +547,19 @@ def test_only_a_submission_is_replaced(capsys):
     other = make_run("runs/other", SECOND)
     for name, text in {"notes.csv": "id,label,note\na,Web,x\n", "broken.csv": '"', "lines.csv": "a\n"}.items():
         Path(name).write_text(text)
-        assert f"--output {name}: it exists and is no submission (id,label)" in fails(capsys, good, "--output", name)
+        assert f"--output {name}: it exists, and neither its header" in fails(capsys, good, "--output", name)
         assert Path(name).read_text() == text
     precious = Path(other, "predictions/test.csv").read_text()
-    assert "it exists and is no submission" in fails(capsys, run, "--output", f"{other}/predictions/test.csv")
-    assert Path(other, "predictions/test.csv").read_text() == precious
+    target = f"{other}/predictions/test.csv"
+    assert "it exists, and neither" in fails(capsys, run, "--output", target)
+    shares = "id," + ",".join(f"prob_{name}" for name in CLASSES) + "\n" + "".join(f"{key},0,0,1\n" for key in IDS)
+    Path("data/sample_submission.csv").write_text(shares)  # submissions then have the header of prediction files
+    assert "it exists, and neither" in fails(capsys, run, "--output", target)
+    assert Path(target).read_text() == precious
+    for _ in range(2):  # the second time, its record shows that it is one
+        assert main([run, "--output", "shares.csv"]) == 0
+    assert Path("shares.csv").read_text().startswith("id,prob_Kultur,")
+    make_sample("data", IDS)
 
     Path("empty.csv").touch()
     make_submission("earlier.csv", ["Web"] * 4, header="ID;Label".replace(";", ","))
