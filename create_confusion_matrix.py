@@ -21,7 +21,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from common.cli import Parser, add_label_columns, exit_codes, number, wrap
-from common.confidence.coverage import coverage_curve, coverage_figures
+from common.confidence.coverage import coverage_curve, coverage_figures, show_threshold
 from common.confidence.temperature import BINS, calibration, recalibrate
 from common.confusion.sources import (
     SPLITS,
@@ -33,7 +33,8 @@ from common.confusion.sources import (
     name_file,
 )
 from common.confusion.statistics import compare, evaluate, per_class_table, similarity_order, top_confusions
-from common.files import write_json, write_text
+from common.files import whole_file, write_json
+from common.reading.tables import csv_writer
 from common.runs import run_name
 
 SHOWN_TARGET = 0.95
@@ -104,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not other and has_comparison(folder):
         (folder / "comparison.png").unlink(missing_ok=True)  # of an earlier --compare
     for name, table in tables.items():
-        write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))
+        with whole_file(folder / name) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            csv_writer(file).writerows([table.columns, *table.itertuples(index=False)])
     write_json(folder / "metrics.json", metrics)
 
     report(metrics, rows, per_class, confusions)
@@ -187,8 +189,9 @@ def report(metrics: dict[str, Any], rows: str, per_class: pd.DataFrame, confusio
         )
     for found in metrics["coverage"]["targets"]:
         if found["target_accuracy"] == SHOWN_TARGET and (checked := found["cross_checked"])["rows"]:
+            threshold = show_threshold(found["min_probability"])
             print(
-                f"  {f'for {SHOWN_TARGET:.0%} accuracy':<21}leave rows below {found['min_probability']:.3g} undecided: "
+                f"  {f'for {SHOWN_TARGET:.0%} accuracy':<21}leave rows below {threshold} undecided: "
                 f"{checked['share']:.0%} stay, {checked['accuracy']:.1%} of them right (cross-checked)"
             )
     if comparison:
@@ -201,9 +204,9 @@ def report(metrics: dict[str, Any], rows: str, per_class: pd.DataFrame, confusio
 
 
 def shown_interval(scores: dict[str, Any], key: str, spec: str) -> str:
-    """`[low, high]` of a score, both in the format `spec`."""
+    """`[low, high]` of a score, both in the format `spec`; nothing if they are equal, as of rows that are all right."""
     low, high = scores[f"{key}_interval"]
-    return f"[{low:{spec}}, {high:{spec}}]"
+    return f"[{low:{spec}}, {high:{spec}}]" if low < high else ""
 
 
 if __name__ == "__main__":

@@ -17,13 +17,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from common.classes import class_numbers
 from common.cli import DATA_OPTIONS, Parser, UserError, add_data_options, data_options, exit_codes, note, wrap
-from common.corrections import apply_corrections, read_corrections
 from common.data import DATASETS, Dataset, is_trained_on, load_dataset, load_run_dataset
 from common.files import read_json, write_json
 from common.label_issues.exports import KINDS, write_export
@@ -48,8 +45,12 @@ from common.label_issues.page import write_review_page
 from common.label_issues.review import ISSUES, Review, build_review, write_review_table
 from common.label_issues.texts import TextIssues, find_text_issues
 from common.predictions import OOF
+from common.reading.corrections import apply_corrections, read_corrections
 from common.runs import RUNS_FOLDER, check_run
 from common.training.encoders.sources import find_source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDS = 5
 SHOWN_CLASSES = 12
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths, run, folder = find_predictions(options, dataset)
     dataset = dataset or find_dataset(paths, run)
     held_out = read_held_out(paths, dataset)
-    earlier = read_decisions(options, run, dataset)
+    earlier = read_decisions(options, paths, dataset)
     print(
         f"{len(held_out.rows):,} rows of {held_out.place}, {len(paths)} "
         f"{'prediction files' if len(paths) > 1 else 'prediction file'}",
@@ -132,6 +133,8 @@ def parse_options(argv: Sequence[str] | None) -> Namespace:
     )
     group.add_argument("--export", choices=KINDS, help="also export the list for this annotation tool")
     options = parser.parse_args(argv)
+    if options.model and (options.run or options.predictions):
+        raise UserError("--model chooses the newest run of an encoder; leave it out beside --run or --predictions")
     if data_options(options) and not options.data:
         given = ", ".join("--" + name.replace("_", "-") for name in data_options(options))
         raise UserError(f"{given} needs --data")
@@ -194,19 +197,20 @@ def find_dataset(paths: list[Path], run: Path | None) -> Dataset:
     return load_run_dataset(run)
 
 
-def read_decisions(options: Namespace, run: Path | None, dataset: Dataset) -> pd.DataFrame | None:
-    """The decisions of an earlier round, or None. Says so if the run was trained with some that are not given."""
+def read_decisions(options: Namespace, paths: list[Path], dataset: Dataset) -> "pd.DataFrame | None":
+    """The decisions of an earlier round, or None. Says so if a run was trained with some that are not given."""
     if options.corrections:
         # Refuses what the training would refuse
         counts = apply_corrections(dataset.train, options.corrections, dataset.classes)[1]
         print(f"{options.corrections}: {counts['rows']} earlier decisions, which the page carries on")
         return read_corrections(options.corrections)
-    used = (read_json(run / "config.json").get("data") or {}).get("corrections") if run else None
-    if used:
-        note(
-            f"{run} was trained with {used['file']}; the list has the given labels, so its decisions are open again. "
-            f"To carry them on: --corrections {used['file']}"
-        )
+    for run in dict.fromkeys(filter(None, map(run_of, paths))):
+        used = (read_json(run / "config.json").get("data") or {}).get("corrections")
+        if used and "relabelled" in used["counts"]:  # not of --auto-exclude
+            note(
+                f"{run} was trained with {used['file']}; the list has the given labels, so its decisions are open "
+                f"again. To carry them on: --corrections {used['file']}"
+            )
     return None
 
 

@@ -1,6 +1,7 @@
 """Datasets: training rows, and optional validation rows, test rows and form of a submission."""
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from common.reading.checks import (
     refuse_unknown_labels,
     report_rare_labels,
 )
-from common.reading.columns import check_names, show_names, split_names
+from common.reading.columns import check_names, fold, show_names, split_names
 from common.reading.encoding import check_encoding
 from common.reading.identity import identify_recorded_rows, identify_rows
 from common.reading.parts import find_parts
@@ -51,6 +52,7 @@ class Dataset:
     sample: Sample | None = None
     options: dict[str, str | None] = field(default_factory=dict)  # of load_dataset, those that choose the cells
     written: dict[str, str] = field(default_factory=dict)  # ids and labels that NFC changes -> as the files write them
+    numbered: Sequence[str] = ()  # splits without ids, whose row numbers are the ids
 
     @property
     def files(self) -> dict[str, str]:
@@ -92,7 +94,7 @@ def load_dataset(
     source = find_source(name_or_path, [*split_names(text), text, label, row_id])
     tables = {split: reading.table(source, split, labelled=split != "test") for split in source.parts}
     draft = read_sample(source.sample, tables, text, label, row_id, encoding) if source.sample else None
-    check_id_column(source.places, tables, row_id)
+    numbered = check_id_column(source.places, tables, row_id)
     written = dataset_spellings(tables, label, row_id)
     tables = {split: normalise(table) for split, table in tables.items()}
 
@@ -128,6 +130,7 @@ def load_dataset(
         sample,
         {"text_column": text, "label_column": label, "id_column": row_id, "columns": columns, "encoding": encoding},
         written | (sample.written if sample else {}),
+        numbered,
     )
 
 
@@ -145,10 +148,12 @@ def load_run_dataset(folder: Path) -> Dataset:
 
 
 def is_trained_on(config: dict[str, Any], dataset: Dataset) -> bool:
-    """Whether the run with this config.json was trained on the training rows and classes of `dataset`."""
+    """Whether the run with this config.json was trained on the training rows, labels and classes of `dataset`."""
     data = config.get("data")
-    same_rows = isinstance(data, dict) and identify_recorded_rows("train", data) == dataset.identity("train")
-    return same_rows and config.get("classes") == dataset.classes
+    if not isinstance(data, dict) or identify_recorded_rows("train", data) != dataset.identity("train"):
+        return False
+    label = fold(data.get("label_column") or "label")
+    return label == fold(dataset.options["label_column"]) and config.get("classes") == dataset.classes
 
 
 def read_labels(path: str | Path, label_column: str = "label", id_column: str = "id") -> pd.DataFrame:

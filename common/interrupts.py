@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
@@ -25,12 +26,14 @@ def interruptible() -> Iterator[None]:
     previous = _handle(signal.default_int_handler)
     hook = sys.unraisablehook
 
+    def interrupt_later():
+        time.sleep(0.05)
+        _thread.interrupt_main()
+
     def raise_again(swallowed):
         if swallowed.exc_type is not KeyboardInterrupt:
             return hook(swallowed)
-        later = threading.Timer(0.01, _thread.interrupt_main)
-        later.daemon = True
-        later.start()
+        _thread.start_new_thread(interrupt_later, ())  # Thread.start would wait for the thread, within this callback
 
     sys.unraisablehook = raise_again
     try:

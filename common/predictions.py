@@ -64,7 +64,9 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
             writer.writerow([*front, *(f"{value:.9g}" for value in row)])
 
 
-def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: str = "id") -> Predictions:
+def read_predictions(
+    path: str | Path, classes: Sequence[str] = (), id_column: str = "id", label_column: str = "label"
+) -> Predictions:
     """Read and check a prediction file, ours or another tool's.
 
     Class columns may lack the prefix `prob_` if they are exactly `classes`, or exactly the labels in the file.
@@ -74,8 +76,8 @@ def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: s
     probability that is not a finite number in [0, 1], a wrong sum, an empty label, a fold that is not a whole number.
     """
     hint = "A prediction file has id and one prob_<class> column per class"
-    table = read_table(path, [id_column], hint, optional=["label", "fold", GIVEN], all_unique=True)
-    columns = find_class_columns(table, classes, id_column)
+    table = read_table(path, [id_column], hint, optional=["label", "fold", GIVEN, label_column], all_unique=True)
+    columns = find_class_columns(table, classes, id_column, label_column)
     if not columns:
         hint = "; predict.py writes them with --probabilities" if SURENESS in table else ""
         raise UserError(f"{path} has no column prob_<class>; it has: {show_names(list(table.columns))}{hint}")
@@ -83,7 +85,7 @@ def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: s
     probabilities = np.column_stack([numbers_of(path, table[name], name) for name in columns])
     probabilities = check_probabilities(path, probabilities, table, list(columns))
     labels = folds = None
-    given = GIVEN if SURENESS in table else "label"
+    given = GIVEN if SURENESS in table and label_column == "label" else label_column
     if given in table:
         labels = table[given].str.strip().to_numpy(dtype=object)
         if (labels == "").any():
@@ -98,13 +100,15 @@ def read_predictions(path: str | Path, classes: Sequence[str] = (), id_column: s
     return Predictions(ids, list(columns.values()), probabilities.astype(np.float32), labels, folds)
 
 
-def find_class_columns(table: pd.DataFrame, classes: Sequence[str] = (), id_column: str = "id") -> dict[str, str]:
+def find_class_columns(
+    table: pd.DataFrame, classes: Sequence[str] = (), id_column: str = "id", label_column: str = "label"
+) -> dict[str, str]:
     """The probability columns and their classes: those that start with prob_, else exactly the classes."""
     prefixed = {name: name[len(PREFIX) :] for name in table.columns if fold(name).startswith(PREFIX)}
     if prefixed:
         return prefixed
-    others = [name for name in table.columns if name not in (id_column, "label", "fold")]
-    known = set(classes) or (set(table["label"].str.strip()) if "label" in table else set())
+    others = [name for name in table.columns if name not in (id_column, label_column, "label", "fold")]
+    known = set(classes) or (set(table[label_column].str.strip()) if label_column in table else set())
     return {name: name for name in others} if known and set(others) == known else {}
 
 

@@ -146,10 +146,10 @@ def find_run(needs: str) -> Path | None:
 def complete_runs() -> list[Path]:
     """The folders of all complete runs below runs/, newest first."""
     newest_first = sorted(RUNS_FOLDER.glob("*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.parent for path in newest_first if _is_run(path.parent)]
+    return [path.parent for path in newest_first if is_run(path.parent)]
 
 
-def _is_run(folder):
+def is_run(folder: Path) -> bool:
     """Whether a folder is of one of our scripts. A damaged or foreign folder does not stop the others."""
     try:
         return "script" in read_json(folder / "config.json")
@@ -160,6 +160,7 @@ def _is_run(folder):
 def check_run(run: str | Path, needs: str = "results.json") -> Path:
     """The folder of a run that the user named. Raises UserError unless it is complete and has the file `needs`."""
     folder = run_folder(run)
+    folder = folder if folder.name not in ("", "..") else folder.resolve()  # messages and pictures name it
     if not (folder / "config.json").exists():
         known = [path.name for path in complete_runs()[:5]]
         there = f"; the newest complete runs: {', '.join(known)}" if known else ""

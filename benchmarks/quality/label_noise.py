@@ -25,17 +25,17 @@ import train_ensemble
 from benchmarks.options import new_parser
 from common.classes import class_numbers
 from common.cli import EXIT_INTERRUPTED, UserError, exit_codes, number
-from common.corrections import COLUMNS, flagged_ids
 from common.data import load_dataset
 from common.files import read_json, write_json
 from common.interrupts import Interrupted
 from common.label_issues import labels as label_issues
 from common.label_issues.held_out import read_held_out
 from common.predictions import OOF, read_predictions
+from common.reading.corrections import COLUMNS, flagged_ids
+from common.reading.spreadsheets import guard, restore
 from common.reading.tables import csv_writer, read_table
 from common.runs import RUNS_FOLDER
 from common.splitting.splits import split_validation
-from common.spreadsheets import guard, restore
 
 FIRST = (12, 30)  # report the precision of this many first flags, and of as many as labels were flipped
 
@@ -68,7 +68,9 @@ def main(argv=None):
 
     # Train without the flagged rows, with their labels corrected, and on noisy and clean labels
     corrections = folder / "corrections.csv"
-    write_corrections(corrections, noisy, training, flagged_ids(listed, set(noisy["id"])))
+    write_corrections(
+        corrections, noisy, training, flagged_ids(listed, dict(zip(noisy["id"], noisy["label"], strict=True)))
+    )
     variants = {
         "noisy": [data],
         "excluded": [data, f"--auto-exclude={listed}"],
@@ -167,7 +169,7 @@ def score_flags(listed, out_of_fold, noisy, truth):
     given, right = (class_numbers(frame["label"], noisy.classes) for frame in (held_out.rows, truth))
     found = label_issues.find_label_issues(given, held_out.members)
     wrong = dict(zip(truth["id"], given != right, strict=True))
-    flagged = flagged_ids(listed, wrong)
+    flagged = flagged_ids(listed, dict(zip(held_out.rows["id"], held_out.rows["label"], strict=True)))
     # in the order of the ranking
     hits = np.array([wrong[row_id] for row_id in read_table(listed)["id"].map(restore) if row_id in flagged])
     first = sorted({n for n in (*FIRST, sum(wrong.values())) if n <= len(hits)})

@@ -1,5 +1,6 @@
 """Coverage: the share of rows above a confidence threshold, and their accuracy."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,12 @@ def choose_threshold(predictions: Predictions, target: float, seed: int = 0) -> 
         elsewhere = _lowest(predictions, target, ~here)
         kept[here] = elsewhere is not None and _confidence(predictions)[here] >= elsewhere
     return threshold, _coverage(kept, predictions)
+
+
+def show_threshold(threshold: float) -> str:
+    """A threshold in figures: rounded down, so that no row falls below, with two digits of its distance to 1."""
+    digits = 3 if threshold >= 1 else max(3, math.ceil(-math.log10(1 - threshold)) + 1)
+    return f"{math.floor(threshold * 10**digits) / 10**digits:.{digits}f}"
 
 
 def coverage_figures(predictions: Predictions) -> dict:

@@ -12,7 +12,7 @@ from common.data import read_labels
 from common.files import read_json
 from common.predictions import Predictions, align, read_predictions
 from common.reading.columns import show_names
-from common.runs import check_run, complete_runs, run_folder
+from common.runs import check_run, complete_runs, is_run, run_folder
 
 SPLITS = {  # a run's prediction files, most rows first -> the kind of rows
     "oof": "out-of-fold",
@@ -29,16 +29,19 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
         if options.split:
             raise UserError("--split selects rows of a run; do not combine it with --predictions")
         path, folder = Path(options.predictions), Path("confusion_matrix")
-        predictions = read_predictions(path)
+        columns = {} if options.labels else {"id_column": options.id_column, "label_column": options.label_column}
+        predictions = read_predictions(path, **columns)
         if options.labels:
             given = read_labels(options.labels, options.label_column, options.id_column)
             aligned = align(predictions, given["id"], predictions.classes, f"{path}, against {options.labels}")
             predictions = replace(aligned, labels=given["label"].to_numpy(dtype=object))
         elif predictions.labels is None:
-            raise UserError(f"{path} has no column 'label'; give the labels with --labels CSV")
+            raise UserError(f"{path} has no column {options.label_column!r}; give the labels with --labels CSV")
     else:
         if options.labels:
             raise UserError("--labels needs --predictions; a run has its own labels")
+        if (options.label_column, options.id_column) != ("label", "id"):
+            raise UserError("--label-column and --id-column name columns of --predictions or --labels, not of a run")
         folders = [check_run(options.run)] if options.run else complete_runs()
         files = [file for folder in folders for file in prediction_files(folder, splits)]
         read = ((file, read_predictions(file)) for file in files)
@@ -123,7 +126,7 @@ def name_file(path: Path) -> str:
 
 def is_of_run(path: Path) -> bool:
     """Whether a prediction file is one of a run's own."""
-    return path.parent.name == "predictions" and path.stem in SPLITS and (path.parent.parent / "config.json").exists()
+    return path.parent.name == "predictions" and path.stem in SPLITS and is_run(path.parent.parent)
 
 
 def find_other(options: Namespace, path: Path, predictions: Predictions) -> tuple[Path, Predictions]:

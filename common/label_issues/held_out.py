@@ -13,11 +13,11 @@ import pandas as pd
 from common.cli import UserError
 from common.data import Dataset, is_trained_on
 from common.files import read_json
-from common.predictions import OOF, TEST, VALID, Predictions, align, read_predictions
+from common.predictions import EXCLUDED, OOF, TEST, VALID, Predictions, align, read_predictions
 from common.reading.identity import hashes_by_split
-from common.runs import complete_runs
+from common.runs import complete_runs, is_run
 
-UNSEEN = (OOF, VALID, TEST)  # a run's predictions for rows outside its training
+UNSEEN = (OOF, VALID, TEST, EXCLUDED)  # a run's predictions for rows outside its training
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class HeldOut:
     place: str  # the same with the folder, for messages
     rows: pd.DataFrame  # [rows] id, text, label, in the order of that file
     members: np.ndarray  # [members, rows, classes] float32
+    prefix: str = ""  # of ids in the review list, so that no row number is taken for one of train.csv
 
 
 def find_out_of_fold_run(dataset: Dataset | None, model: str | None) -> Path | None:
@@ -52,8 +53,7 @@ def out_of_fold_files(folder: Path) -> list[Path]:
 
 def run_of(path: Path) -> Path | None:
     """The run folder of a prediction file, or None."""
-    folders = (path.parent, path.parent.parent)
-    return next((folder for folder in folders if (folder / "config.json").exists()), None)
+    return next((folder for folder in (path.parent, path.parent.parent) if is_run(folder)), None)
 
 
 def read_held_out(paths: list[Path], dataset: Dataset) -> HeldOut:
@@ -76,7 +76,9 @@ def read_held_out(paths: list[Path], dataset: Dataset) -> HeldOut:
                 f"{path}: id {row_id!r} has label {label!r}, {paths[0]} has {rows['label'][differing[0]]!r}"
             )
         members.append(predictions.probabilities)
-    return HeldOut(dataset.files[split], dataset.places[split], rows, np.stack(members))
+    file = dataset.files[split]
+    prefix = f"{file}:" if split != "train" and split in dataset.numbered else ""
+    return HeldOut(file, dataset.places[split], rows, np.stack(members), prefix)
 
 
 def _read_file(path: Path, dataset: Dataset) -> Predictions:
@@ -104,9 +106,9 @@ def _refuse_in_sample(path, ids, dataset):
 
 def _refuse_changed_rows(path, split, dataset):
     """Row numbers belong to other texts when rows were moved; ids of a file's own go with their texts."""
-    folder, ids = run_of(path), dataset.frames[split]["id"]
+    folder = run_of(path)
     data = read_json(folder / "config.json").get("data") if folder else None
-    if not isinstance(data, dict) or list(ids) != [str(number) for number in range(1, len(ids) + 1)]:
+    if not isinstance(data, dict) or split not in dataset.numbered:
         return
     before = hashes_by_split(data.get("fingerprint") or {}).get(split)
     if before not in (None, hashes_by_split(dataset.fingerprint)[split]):
@@ -117,9 +119,12 @@ def _refuse_changed_rows(path, split, dataset):
 
 
 def _find_rows(path, predictions, dataset):
-    """The split whose ids and labels match the predictions, and its rows. Row numbers may fit several splits."""
+    """The split whose ids and labels match the predictions, and its rows.
+
+    Row numbers may fit several splits: the one that the file's name stands for counts.
+    """
     label_of = dict(zip(predictions.ids, predictions.labels, strict=True))
-    complaint = ""
+    fitting, complaint = {}, ""
     for split, frame in dataset.frames.items():
         place = dataset.places[split]
         if "label" not in frame:
@@ -131,7 +136,17 @@ def _find_rows(path, predictions, dataset):
             continue
         differing = next((row for row in rows.itertuples() if label_of[row.id] != row.label), None)
         if differing is None:
-            return split, rows
+            fitting[split] = rows
+            continue
         there = f"{place} has {differing.label!r}"
         complaint = f"id {differing.id!r} has label {label_of[differing.id]!r}, {there}"
-    raise UserError(f"{path} does not belong to dataset {dataset.name}: {complaint}; name the right one with --data")
+    if not fitting:
+        raise UserError(
+            f"{path} does not belong to dataset {dataset.name}: {complaint}; name the right one with --data"
+        )
+    named = path.stem if path.stem in dataset.frames else "train"  # oof.csv, and valid.csv of a share of train.csv
+    if len(fitting) > 1 and (named not in fitting or not run_of(path)):
+        places = " and ".join(dataset.places[split] for split in fitting)
+        raise UserError(f"{path}: its ids are row numbers and fit {places}; a column id would tell them apart")
+    split = named if named in fitting else next(iter(fitting))
+    return split, fitting[split]

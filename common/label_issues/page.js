@@ -32,7 +32,8 @@ const GERMAN = {
   "Decisions cannot be kept in this browser: download corrections.csv before you close the page.": "Entscheidungen bleiben nicht in diesem Browser: corrections.csv vor dem Schließen herunterladen.",
   "All {n} issues are decided. Download corrections.csv.": "Alle {n} Befunde sind entschieden. Jetzt corrections.csv herunterladen.",
   "All issues of this list are decided.": "Alle Befunde dieser Liste sind entschieden.",
-  "Saved corrections.csv: {n} rows.": "corrections.csv gespeichert: {n} Zeilen.",
+  "Saved corrections.csv: {n} rows. The browser calls a second one corrections (1).csv: use the newest.":
+    "corrections.csv gespeichert: {n} Zeilen. Eine zweite nennt der Browser corrections (1).csv: die neueste gilt.",
   "Nothing to undo.": "Nichts zurückzunehmen.", "Undone: rank {n}": "Zurückgenommen: Rang {n}", "Nothing is decided yet.": "Noch nichts entschieden.",
   "✓ kept": "✓ behalten", "✕ excluded": "✕ ausgeschlossen", "not decided yet": "noch nicht entschieden",
   "{n} of {all} shown": "{n} von {all} gezeigt", "{n} of {all} decided": "{n} von {all} entschieden", "of": "von",
@@ -138,7 +139,7 @@ function undo() {
   if (!log.length) return say(t("Nothing to undo."));
   current = log.pop()[0];
   replay();
-  say(t("Undone: rank {n}", { n: current + 1 }));
+  say(t("Undone: rank {n}", { n: current + 1 }), true); // a filter may hide it
   filter();
   save();
 }
@@ -148,7 +149,7 @@ function verdict(issue) {
   return { keep: t("✓ kept"), relabel: `✓ ${classes[label]}`, exclude: t("✕ excluded") }[action] || "";
 }
 
-// ---- corrections.csv; the guard must be the one of common/spreadsheets.py
+// ---- corrections.csv; the guard must be the one of common/reading/spreadsheets.py
 function guard(cell) {
   const starts = (text, more) => [...data.formulaStarts, ...more].some((start) => text.startsWith(start));
   return starts(cell, []) || (cell.startsWith("'") && starts(cell.slice(1), ["'"])) ? "'" + cell : cell;
@@ -169,7 +170,7 @@ function download() {
   link.download = "corrections.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  say(t("Saved corrections.csv: {n} rows.", { n: rows }), true);
+  say(t("Saved corrections.csv: {n} rows. The browser calls a second one corrections (1).csv: use the newest.", { n: rows }), true);
 }
 
 // ---- Filter and list

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.corrections import ACTIONS, COLUMNS
 from common.files import write_text
 from common.label_issues.review import ISSUES, Review
-from common.spreadsheets import FORMULA_STARTS
+from common.reading.corrections import ACTIONS, COLUMNS
+from common.reading.spreadsheets import FORMULA_STARTS
 
 TEMPLATE = Path(__file__).with_name("page.html")
 # `</script>` and `<!--` would end or change the script tag, U+2028 and U+2029 end a line of JavaScript: escape them

@@ -12,8 +12,8 @@ from common.files import whole_file
 from common.label_issues.held_out import HeldOut
 from common.label_issues.labels import LabelIssues
 from common.label_issues.texts import TextIssues
+from common.reading.spreadsheets import guard
 from common.reading.tables import csv_writer
-from common.spreadsheets import guard
 
 COLUMNS = (
     "rank",
@@ -79,7 +79,7 @@ def build_review(held_out: HeldOut, labels: LabelIssues, texts: TextIssues, clas
     everything = np.arange(len(given))
     table = pd.DataFrame(
         {
-            "id": held_out.rows["id"],
+            "id": held_out.prefix + held_out.rows["id"],
             "given_label": held_out.rows["label"],
             "suggested_label": np.array(classes, dtype=object)[labels.suggested],
             "label_quality": labels.quality,
@@ -101,7 +101,7 @@ def build_review(held_out: HeldOut, labels: LabelIssues, texts: TextIssues, clas
 
 
 def write_review_table(path: str | Path, review: Review) -> None:
-    """Write label_issues.csv. Texts carry a guard, since spreadsheets open the file (common/spreadsheets.py)."""
+    """Write label_issues.csv. Texts carry a guard, for spreadsheets (common/reading/spreadsheets.py)."""
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv_writer(file)
         writer.writerow(COLUMNS)

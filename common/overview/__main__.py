@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not runs:
         raise UserError(f"no complete run below {RUNS_FOLDER}/ yet; python train.py makes one")
     submissions = find_submissions()
-    runs.sort(key=lambda run: (run[1].get("data", {}).get("name", ""), -(run[2].get("accuracy") or -1)))
+    runs.sort(key=lambda run: (run[1].get("data", {}).get("name", ""), -(scores_of(run[2])[0].get("accuracy") or -1)))
     rows = {
         folder: describe_run(folder, config, results) | {"submissions": ", ".join(submissions.get(folder.name, []))}
         for folder, config, results in runs
@@ -60,12 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
     """A run's row of the table: a text for each of COLUMNS except the last."""
     models = [config["model"]["name"]] if "model" in config else list(config.get("models", {}))
-    scores, scored_on = results, results.get("evaluated_on")
-    if not scored_on and results.get("test"):
-        scores, scored_on = results["test"], "test"
+    scores, scored_on = scores_of(results)
     members = [read_json(path) for path in sorted(folder.glob("members/*/results.json"))]
     parts = members or [results]
     environments = [folder / "environment.json", *sorted(folder.glob("members/*/environment.json"))]
+    configs = [read_json(path) for path in sorted(folder.glob("members/*/config.json"))] or [config]
+    seeds = sorted({each["seed"] for each in configs if "seed" in each}) or config.get("seeds", [])
     options = [read_json(path).get("options") for path in environments if path.exists()]  # an ensemble's: its members'
     low_high = scores.get("accuracy_interval") if scored_on else None
     return {
@@ -73,7 +73,7 @@ def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
         "encoder": ", ".join(models),
         "data": config.get("data", {}).get("name", ""),
         "rows": f"{max((part.get('train_rows') or 0 for part in parts), default=0):,}",
-        "seeds": ",".join(map(str, config.get("seeds", [config.get("seed", "")]))),
+        "seeds": ",".join(map(str, seeds)),
         "folds": str(config.get("folds") or ""),
         "scored on": f"{scored_on} ({scores['rows']:,})" if scored_on else "",
         "accuracy": f"{scores['accuracy']:.2%} ({low_high[0]:.1%} to {low_high[1]:.1%})" if low_high else "",
@@ -84,6 +84,13 @@ def describe_run(folder: Path, config: dict, results: dict) -> dict[str, str]:
             f"--{name.replace('_', '-')} {value}" for name, value in next(filter(None, options), {}).items()
         ),
     }
+
+
+def scores_of(results: dict) -> tuple[dict, str | None]:
+    """The scores that the table shows, and their rows: those of held-out rows, else of test rows, else none."""
+    if not results.get("evaluated_on") and results.get("test"):
+        return results["test"], "test"
+    return results, results.get("evaluated_on")
 
 
 def find_submissions() -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.confidence import coverage
-from common.confidence.coverage import Coverage, coverage_at
+from common.confidence.coverage import Coverage, coverage_at, show_threshold
 from common.confidence.temperature import recalibrate
 from common.files import read_json
 from common.predicting.members import Member
@@ -64,7 +64,7 @@ def choose_threshold(
 
 
 def _promise(threshold: float, kept: Coverage, rows: str, how: str = "") -> str:
-    line = f"sure   a probability of {threshold:.3g} or more: {kept.share:.0%} of {rows} stay"
+    line = f"sure   a probability of {show_threshold(threshold)} or more: {kept.share:.0%} of {rows} stay"
     if kept.accuracy_interval:
         low, high = kept.accuracy_interval
         line += f", {kept.accuracy:.1%} of them right ({how}95 % interval {low:.1%} to {high:.1%})"

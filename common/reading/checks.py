@@ -13,15 +13,19 @@ from common.reading.tables import check_ids
 SHOWN = 5  # a message names this many rows or labels
 
 
-def check_id_column(places: dict[str, str], tables: dict[str, pd.DataFrame], name: str) -> None:
-    """Raise UserError if test.csv, or train.csv without one, lacks the named id column. The default may be missing."""
+def check_id_column(places: dict[str, str], tables: dict[str, pd.DataFrame], name: str) -> list[str]:
+    """The splits without an id column, whose row numbers are the ids.
+
+    Raises UserError if test.csv, or train.csv without one, lacks a column that was named. The default may be missing.
+    """
     decisive = "test" if "test" in tables else "train"
     if name != "id" and name not in tables[decisive]:
         names = show_names(list(tables[decisive].columns))
         raise UserError(f"{places[decisive]} has no column {name!r} (--id-column); it has: {names}")
-    without = [places[split] for split, table in tables.items() if name not in table]
+    without = [split for split, table in tables.items() if name not in table]
     if without:
-        note(f"{', '.join(without)}: no column {name!r}, so row numbers are the ids")
+        note(f"{', '.join(places[split] for split in without)}: no column {name!r}, so row numbers are the ids")
+    return without
 
 
 def check_rows(

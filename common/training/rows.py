@@ -10,9 +10,9 @@ import pandas as pd
 
 from common.classes import class_numbers
 from common.cli import UserError, data_options
-from common.corrections import apply_corrections, flagged_ids
 from common.data import Dataset, load_dataset
 from common.files import sha256
+from common.reading.corrections import apply_corrections, flagged_ids
 from common.splitting.splits import describe_overlap, split_validation
 from common.training.encoders.registry import TFIDF
 from common.training.recipe import Recipe, TfidfRecipe, tfidf_recipe, unused_by_tfidf

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from benchmarks.quality.label_noise import flip_labels, write_corrections
-from common.corrections import apply_corrections
+from common.reading.corrections import apply_corrections
 
 CLASSES = ["=Wirtschaft", "Kultur", "Sport"]
 

@@ -1,5 +1,6 @@
 """create_confusion_matrix.py: figures are scikit-learn's, files are all there or none, refusals are one line."""
 
+import csv
 import json
 import os
 import re
@@ -286,7 +287,7 @@ def test_split_chooses_the_rows(here, capsys):
     parts = {"oof": 36, "valid": 9, "test": 27, "train-excluded": 18}
     made = {name: make((TOPICS * 4)[:rows], TOPICS, seed=rows) for name, rows in parts.items()}
     run = make_run(here / "runs" / "r", **made)
-    (run / "config.json").write_text('{"data": {"name": "sample"}}')
+    (run / "config.json").write_text('{"script": "x", "data": {"name": "sample"}}')
     words = ("out-of-fold rows", "validation rows", "test rows", "left-out training rows")
     for (split, rows), word in zip(parts.items(), words, strict=True):
         assert run_script("--run", "r", "--split", split) == 0
@@ -453,6 +454,40 @@ def test_few_and_many_classes(here, count, capsys):
             assert 600 < image.width < 4000 and image.height < 4000
     captured = capsys.readouterr()
     assert captured.err == "" and captured.out.count("\n") < 40
+
+
+def test_columns_of_other_names(here, capsys):
+    right = make(TOPICS * 4, TOPICS)
+    write_predictions(here / "p.csv", right)
+    table = pd.read_csv(here / "p.csv")
+    table["gold"] = table["label"].tolist()[::-1]
+    table.rename(columns={"id": "doc"}).to_csv(here / "renamed.csv", index=False)
+    assert run_script("--predictions", "renamed.csv", "--id-column", "doc", "--label-column", "gold") == 0
+    found = json.loads((here / "confusion_matrix/metrics.json").read_text())["accuracy"]
+    assert found == accuracy_score(table["gold"], right.predicted) != accuracy_score(table["label"], right.predicted)
+    for options in (
+        ["--predictions", "renamed.csv", "--id-column", "doc", "--label-column", "no"],
+        ["--label-column", "no"],
+    ):
+        assert run_script(*options) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "renamed.csv has no column 'no'" in errors[0] and "not of a run" in errors[1]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "shown"),
+    [(0.5, "0.500"), (0.98765, "0.987"), (0.999948, "0.999948"), (1.0, "1.000"), (0.1239, "0.123")],
+)
+def test_a_shown_threshold_keeps_its_rows(threshold, shown):
+    assert coverage.show_threshold(threshold) == shown and float(shown) <= threshold
+
+
+def test_a_carriage_return_in_a_class_is_no_line_of_the_matrix(here):
+    classes = ["a", "b\rc"]
+    write_predictions(here / "p.csv", make(classes * 6, classes))
+    assert run_script("--predictions", "p.csv") == 0
+    with open(here / "confusion_matrix/confusion_matrix.csv", newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["given", *classes]
 
 
 def test_class_names_are_only_text(here):

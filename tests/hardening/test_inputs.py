@@ -22,9 +22,9 @@ import predict
 import train
 import train_ensemble
 from common.cli import UserError
-from common.corrections import read_corrections
 from common.data import load_dataset
 from common.predictions import align, read_predictions, write_predictions
+from common.reading.corrections import read_corrections
 from common.splitting.splits import assign_folds, split_validation
 from common.submission.files import read_submission
 from tests.conftest import write_csv

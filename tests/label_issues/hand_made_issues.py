@@ -3,14 +3,17 @@
 import csv
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 
+import find_label_issues
 from common.files import sha256
 from common.predictions import Predictions, write_predictions
 
 CLASSES = ["=Wirtschaft", "Kultur", "Sport"]  # a spreadsheet would run the first one
 WRONG = {"r05": 0.01, "r16": 0.02, "r27": 0.03, "r38": 0.04}  # ids with a wrong label -> probability of that label
+FILES = {"label_issues.html", "label_issues.csv", "summary.json", "label_joint.png", "label_quality.png"}
 HOSTILE = "</script><script>document.title = 'hacked'</script> \"Zitat\" & 'mehr' \u2028 \u202eRTL\u202c <b>fett</b>"
 
 
@@ -72,3 +75,18 @@ def write_oof(path, table, made=None, ids=None, labels=True):
     made = probabilities(table) if made is None else made
     write_predictions(path, Predictions(ids, CLASSES, made.astype(np.float32), given))
     return path
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refuse(capsys, *arguments):
+    """Run with bad input; returns the one line on stderr."""
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    assert find_label_issues.main([str(argument) for argument in arguments]) == 2
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before, "something was written"
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    return error

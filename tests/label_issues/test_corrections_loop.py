@@ -10,9 +10,10 @@ import pytest
 import find_label_issues
 import train
 import train_ensemble
-from common.corrections import COLUMNS, flagged_ids
+from common.cli import UserError
 from common.data import load_dataset
 from common.predictions import read_predictions
+from common.reading.corrections import COLUMNS, flagged_ids
 from common.splitting.splits import split_validation
 from tests.conftest import write_csv
 from tests.label_issues.hand_made_issues import rows, write_dataset, write_oof, write_run
@@ -105,20 +106,31 @@ def test_a_second_round_takes_the_decisions_of_the_first(small_data, in_tmp, cap
         in page
     )
 
+    plain, issues = (
+        ["--models", "tfidf", "--data", str(small_data), "--folds", "3"],
+        "again/label_issues/label_issues.csv",
+    )
+    assert train_ensemble.main([*plain, "--run", "excluded", "--auto-exclude", f"runs/{issues}"]) == 0
+    capsys.readouterr()
+    assert find_label_issues.main(["--run", "excluded"]) == 0
+    assert "open again" not in capsys.readouterr().out, "an excluded list has no decisions"
+
     write_csv("corrections.csv", COLUMNS, [["elsewhere", label[first], "", "keep"]])
     assert find_label_issues.main(["--run", "again", "--corrections", "corrections.csv"]) == 2
     assert "'elsewhere' is not among the training rows" in capsys.readouterr().err
 
 
 def test_auto_exclude_drops_flagged_rows_from_each_folds_training_side(small_data, in_tmp):
-    with open(small_data / "train.csv", encoding="utf-8", newline="") as file:
-        ids = [row["id"] for row in csv.DictReader(file)]
-    write_csv(
-        "label_issues.csv",
-        ["rank", "id", "issue"],
-        [[1, ids[0], "label"], [2, ids[1], "label outlier"], [3, ids[2], "duplicate"]],
-    )
-    assert flagged_ids("label_issues.csv", ids) == set(ids[:2])
+    train_rows = load_dataset(small_data).train
+    label_of = dict(zip(train_rows["id"], train_rows["label"], strict=True))
+    ids = list(label_of)
+    header, issues = ["rank", "id", "given_label", "issue"], ("label", "label outlier", "duplicate")
+    listed = [[rank, ids[rank], label_of[ids[rank]], issue] for rank, issue in enumerate(issues)]
+    write_csv("label_issues.csv", header, listed)
+    assert flagged_ids("label_issues.csv", label_of) == set(ids[:2])
+    other = next(label for label in label_of.values() if label != label_of[ids[0]])
+    with pytest.raises(UserError, match=rf"id '{ids[0]}' has the label '{other}' now, not '{label_of[ids[0]]}'"):
+        flagged_ids("label_issues.csv", label_of | {ids[0]: other})
     arguments = [*QUICK, "--data", str(small_data), "--folds", "3", "--seeds", "1", "--max-steps", "1"]
     assert train_ensemble.main([*arguments, "--run", "x", "--auto-exclude", "label_issues.csv"]) == 0
     whole = read_predictions("runs/x/predictions/oof.csv")
@@ -137,7 +149,7 @@ def test_a_class_without_training_rows_is_refused(model, small_data, in_tmp, cap
     train_rows, _ = split_validation(dataset.train, 0.1, 0)
     rows = [row for row in dataset.train.iloc[train_rows].itertuples() if row.label == "Sport"]
     assert 0 < len(rows) < 15
-    write_csv("issues.csv", ["rank", "id", "issue"], [[rank, row.id, "label"] for rank, row in enumerate(rows, 1)])
+    write_csv("issues.csv", ["id", "given_label", "issue"], [[row.id, "Sport", "label"] for row in rows])
     write_csv("corrections.csv", COLUMNS, [[row.id, "Sport", "", "exclude"] for row in rows])
     for option in (["--auto-exclude", "issues.csv"], ["--corrections", "corrections.csv"]):
         assert train.main([*model, "--data", str(small_data), *option, "--run", "x"]) == 2

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import unicodedata
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -18,16 +17,18 @@ from hypothesis import strategies as st
 
 import find_label_issues
 from common.cli import UserError
-from common.corrections import COLUMNS, apply_corrections
 from common.label_issues import texts
 from common.label_issues.review import COLUMNS as TABLE_COLUMNS
 from common.label_issues.texts import what_is_broken
-from common.spreadsheets import FORMULA_STARTS, guard, restore
+from common.reading.corrections import COLUMNS, apply_corrections
+from common.reading.spreadsheets import FORMULA_STARTS, guard, restore
 from tests.label_issues.hand_made_issues import (
     CLASSES,
+    FILES,
     HOSTILE,
     WRONG,
     probabilities,
+    read_csv,
     rows,
     words,
     write_dataset,
@@ -35,28 +36,11 @@ from tests.label_issues.hand_made_issues import (
     write_run,
 )
 
-FILES = {"label_issues.html", "label_issues.csv", "summary.json", "label_joint.png", "label_quality.png"}
-
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def read_csv(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def refuse(capsys, *arguments):
-    """Run with bad input; returns the one line on stderr."""
-    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
-    assert find_label_issues.main([str(argument) for argument in arguments]) == 2
-    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before, "something was written"
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
-    return error
 
 
 # ---- What is found
@@ -197,80 +181,6 @@ def test_tiny_and_wordless_data(folder):
     write_oof(folder / "oof.csv", table, np.eye(3)[[2, 1, 0]])
     assert find_label_issues.main(["--predictions", "oof.csv", "--data", str(data)]) == 0
     assert [row["issue"] for row in read_csv("label_issues/label_issues.csv")] == ["broken_text"] * 3
-
-
-# ---- Which predictions are taken
-
-
-def test_the_newest_run_with_out_of_fold_predictions(folder, capsys):
-    table = rows()
-    data = write_dataset(folder / "data", table)
-    for age, name in enumerate(["new", "old"]):
-        run = write_run(folder / "runs" / name, data)
-        write_oof(run / "predictions" / "oof.csv", table)
-        os.utime(run / "results.json", (time.time() - 100 * age,) * 2)
-    write_run(folder / "runs" / "newest-without", data)
-    assert find_label_issues.main(["--output", "here"]) == 0
-    assert "new (the newest" in capsys.readouterr().out
-    assert {path.name for path in Path("here").iterdir()} == FILES and not Path("runs/new/label_issues").exists()
-
-
-def test_validation_rows_are_told_from_training_rows_by_their_labels(folder, capsys):
-    train, valid = rows(60), rows(30)
-    for number, row in enumerate(valid):
-        row[1] = words(f"valid {number}")
-    valid[0][2], valid[1][2] = valid[1][2], valid[0][2]  # row numbers are ids in both files: only labels tell
-    data = write_dataset(folder / "data", train, ids=False, valid=valid)
-    run = write_run(folder / "runs" / "plain", data)
-    numbers = [str(number) for number in range(1, 31)]
-    path = write_oof(run / "predictions" / "valid.csv", valid, ids=numbers)
-    assert find_label_issues.main(["--predictions", str(path), "--output", "out"]) == 0
-    assert "rows of valid.csv; train.py applies corrections only to train.csv" in capsys.readouterr().out
-    found = {row["id"]: row["text"] for row in read_csv("out/label_issues.csv")}
-    assert found["1"] == valid[0][1] and found["2"] == valid[1][1]
-
-
-def test_in_sample_predictions_are_refused(folder, capsys):
-    table = rows()
-    run = write_run(folder / "runs" / "plain", write_dataset(folder / "data", table))
-    held_out = write_oof(run / "predictions" / "valid.csv", table[40:])
-    assert "predictions for training rows cannot show wrong labels" in refuse(capsys, "--run", "plain")
-    path = write_oof(run / "predictions" / "train.csv", table[:40])
-    assert "for the training rows of runs/plain" in refuse(capsys, "--predictions", path.relative_to(folder))
-    path = write_oof(run / "predictions" / "all.csv", table)
-    assert "was trained on id 'r00'" in refuse(capsys, "--predictions", path)
-    path = write_oof(run / "predictions" / "last.csv", table[45:])
-    assert find_label_issues.main(["--predictions", str(path)]) == 0
-    assert find_label_issues.main(["--predictions", str(held_out)]) == 0
-
-
-def test_bad_input_is_refused(folder, capsys):
-    table = rows()
-    data = write_dataset(folder / "data", table)
-    good = write_oof(folder / "good.csv", table)
-    assert "gnad10 cannot be fetched" in refuse(capsys)  # no run has out-of-fold predictions: it would make them
-    assert "no run 'nowhere'" in refuse(capsys, "--run", "nowhere")
-    assert "no prediction file no.csv" in refuse(capsys, "--predictions", "no.csv", "--data", data)
-    assert "good.csv is not in a run folder; give its dataset" in refuse(capsys, "--predictions", good)
-    assert "--text-column needs --data" in refuse(capsys, "--predictions", good, "--text-column", "body")
-    assert "not allowed with" in refuse(capsys, "--predictions", good, "--run", "x")
-    assert "invalid choice: 'excel'" in refuse(capsys, "--predictions", good, "--data", data, "--export", "excel")
-
-    without = write_oof(folder / "without.csv", table, labels=False)
-    assert "without.csv has no column 'label'" in refuse(capsys, "--predictions", without, "--data", data)
-    changed = [*table[:8], ["r08", "", "Kultur"], *table[9:]]
-    other = write_oof(folder / "other.csv", changed)
-    error = refuse(capsys, "--predictions", other, "--data", data)
-    assert "id 'r08' has label 'Kultur'" in error and "train.csv has 'Sport'" in error
-    assert "id 'r08' has label 'Kultur'" in refuse(capsys, "--predictions", good, other, "--data", data)
-    strange = write_oof(folder / "strange.csv", table, ids=[f"x{row[0]}" for row in table])
-    assert "id 'xr00' is not in" in refuse(capsys, "--predictions", strange, "--data", data)
-    part = write_oof(folder / "part.csv", table[:30])
-    assert "is missing (30 missing in all)" in refuse(capsys, "--predictions", good, part, "--data", data)
-    single = write_oof(folder / "single.csv", [table[0], table[3]])
-    assert "all have the same label" in refuse(capsys, "--predictions", single, "--data", data)
-    Path("occupied").write_text("")
-    assert "cannot write occupied" in refuse(capsys, "--predictions", good, "--data", data, "--output", "occupied")
 
 
 def test_help_and_a_full_run_without_torch(folder):

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.corrections import apply_corrections, read_corrections
 from common.label_issues.page import write_review_page
 from common.label_issues.review import COLUMNS, Review
+from common.reading.corrections import apply_corrections, read_corrections
 from tests.label_issues.hand_made_issues import CLASSES, HOSTILE, words
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -22,6 +22,7 @@ FLAGS = (
     "--disable-component-update --disable-sync --window-size=1280,900"
 )
 HINT = "apt-get install chromium chromium-driver; pip install -r requirements-dev.txt"
+SAVED = "Saved corrections.csv: {} rows. The browser calls a second one corrections (1).csv: use the newest."
 IDS = ["a1", "=1+1", "'c3", "-d4", "e,5", 'f"6', "g7", "h8"]
 
 
@@ -204,7 +205,7 @@ def test_a_second_round_carries_the_earlier_decisions_on(browser, tmp_path):
     assert sorted(read_corrections(opened.download()).values.tolist()) == sorted(
         [earlier[0], earlier[1], ["'c3", CLASSES[2], "", "keep"], earlier[3], ["=1+1", CLASSES[1], "", "exclude"]]
     )
-    assert opened.text("status") == "Saved corrections.csv: 5 rows."
+    assert opened.text("status") == SAVED.format(5)
     browser.refresh()
     assert opened.text("progress-text") == "3 of 8 decided"
     opened.run("localStorage.clear()")
@@ -333,7 +334,7 @@ def test_what_ends_a_task_is_seen(page):
     page.press(*"kkkkkkk")
     assert page.run(seen) and page.text("status") == "All 8 issues are decided. Download corrections.csv."
     page.download()
-    assert page.run(seen) and page.text("status") == "Saved corrections.csv: 8 rows."
+    assert page.run(seen) and page.text("status") == SAVED.format(8)
 
 
 def test_near_duplicates_stand_beside_and_the_help_has_the_command(browser, tmp_path):

@@ -36,6 +36,18 @@ def test_a_row_for_every_run(in_tmp, capsys):
     assert Path("runs/README.md").read_text() == "# Runs\n\n" + printed
 
 
+def test_the_best_is_first_also_by_test_rows_and_seeds_are_those_trained(in_tmp, capsys):
+    make_run("oof", 0.5, seed=0, model={"name": "tiny"})
+    make_run("tested", 0, members=["a-seed0"], seeds=[0, 1], models={"tfidf": {}})
+    results = json.loads(Path("runs/oof/results.json").read_text()) | {"accuracy": 0.6}
+    Path("runs/tested/results.json").write_text(json.dumps({"evaluated_on": None, "test": results}))
+    Path("runs/tested/members/a-seed0/config.json").write_text('{"seed": 0}')
+    assert main([]) == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows[2:]] == ["tested", "oof"]
+    assert rows[2][4] == "0" and rows[2][6] == "test (1,000)"
+
+
 def test_a_bar_in_a_name_is_not_a_column(in_tmp, capsys):
     make_run("a|b", 0.8, seed=3, model={"name": "tiny"})
     assert main([]) == 0

@@ -2,19 +2,19 @@
 
 The columns are `id`, `given_label`, `new_label` and `action`. The actions are `keep` (new_label is empty or the given
 label), `relabel` (new_label is a class) and `exclude` (new_label is empty). A separate action column lets a class have
-the name "excluded". Cells may carry the guard of common/spreadsheets.py; the review page writes it. Exports of
+the name "excluded". Cells may carry the guard of common/reading/spreadsheets.py; the review page writes it. Exports of
 annotation tools work too, see common/reading/annotations.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from common.cli import UserError
 from common.reading.annotations import is_annotations, read_annotations
+from common.reading.spreadsheets import restore
 from common.reading.tables import check_ids, read_table
-from common.spreadsheets import restore
 
 COLUMNS = ("id", "given_label", "new_label", "action")
 ACTIONS = ("keep", "relabel", "exclude")
@@ -63,17 +63,21 @@ def apply_corrections(frame: pd.DataFrame, path: str | Path, classes: list[str])
     return corrected, counts
 
 
-def flagged_ids(path: str | Path, known: Iterable[str]) -> set[str]:
-    """The ids whose label a label_issues.csv (from find_label_issues.py) flags.
+def flagged_ids(path: str | Path, label_of: Mapping[str, str]) -> set[str]:
+    """The ids whose label a label_issues.csv (from find_label_issues.py) flags. `label_of` maps ids to given labels.
 
-    Raises UserError for another kind of file, or for an id that is not in `known`.
+    Raises UserError for another kind of file, for an unknown id, and for a given label other than the row's.
     """
-    table = read_table(path, ("id", "issue"), hint="Give the label_issues.csv that find_label_issues.py writes")
-    flagged = {restore(row.id) for row in table.itertuples() if "label" in row.issue.split()}
-    strange = sorted(flagged.difference(known))
-    if strange:
-        raise UserError(f"{path}: id {strange[0]!r} is not among the training rows")
-    return flagged
+    hint = "Give the label_issues.csv that find_label_issues.py writes"
+    table = read_table(path, ("id", "given_label", "issue"), hint)
+    rows = [row for row in table.itertuples() if "label" in row.issue.split()]
+    flagged = {restore(row.id): restore(row.given_label).strip() for row in rows}
+    for row_id, given in flagged.items():
+        if row_id not in label_of:
+            raise UserError(f"{path}: id {row_id!r} is not among the training rows")
+        if given != label_of[row_id]:
+            raise UserError(f"{path}: id {row_id!r} has the label {label_of[row_id]!r} now, not {given!r}")
+    return set(flagged)
 
 
 def read_corrections(path: str | Path) -> pd.DataFrame:
