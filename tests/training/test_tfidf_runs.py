@@ -12,9 +12,9 @@ import pytest
 import create_ensemble_submission
 import train
 import train_ensemble
-from common.corrections import COLUMNS
 from common.data import load_dataset
 from common.predictions import read_predictions
+from common.reading.corrections import COLUMNS
 from common.tfidf import run as tfidf_run
 from common.tfidf.model import load_model, predict_probabilities
 from tests.conftest import write_csv
