@@ -27,7 +27,6 @@ from common.label_issues.exports import KINDS, write_export
 from common.label_issues.held_out import (
     HeldOut,
     find_out_of_fold_run,
-    out_of_fold_files,
     read_held_out,
     run_of,
 )
@@ -159,7 +158,7 @@ def find_predictions(options: Namespace, dataset: Dataset | None) -> tuple[list[
             "Make out-of-fold predictions with: python train_ensemble.py --folds 5 ..."
         )
     print(f"run {run}{'' if options.run else ' (the newest with out-of-fold predictions)'}")
-    return out_of_fold_files(run), run, Path(options.output or run / "label_issues")
+    return [run / OOF], run, Path(options.output or run / "label_issues")
 
 
 def make_out_of_fold_run(options: Namespace, dataset: Dataset | None) -> Path:

@@ -42,15 +42,6 @@ def find_out_of_fold_run(dataset: Dataset | None, model: str | None) -> Path | N
     return None
 
 
-def out_of_fold_files(folder: Path) -> list[Path]:
-    """A run's out-of-fold predictions: its members' if two or more of them cover all rows, else its own."""
-    own = folder / OOF
-    ids = set(read_predictions(own).ids)
-    members = sorted(folder.glob(f"members/*/{OOF}"))
-    members = [path for path in members if set(read_predictions(path).ids) == ids]
-    return members if len(members) > 1 else [own]
-
-
 def run_of(path: Path) -> Path | None:
     """The run folder of a prediction file, or None."""
     return next((folder for folder in (path.parent, path.parent.parent) if is_run(folder)), None)

@@ -101,19 +101,6 @@ def test_members_are_weighted_by_their_accuracy(folder):
     assert summary["method"]["ensemble_weights"] == "accuracy" and summary["predictions"] == ["a.csv", "b.csv"]
 
 
-def test_a_runs_members_are_taken_where_they_predict_all_rows(folder, capsys):
-    table = rows()
-    run = write_run(folder / "runs" / "seeds", write_dataset(folder / "data", table))
-    write_oof(run / "predictions" / "oof.csv", table)
-    write_oof(run / "members" / "seed0" / "predictions" / "oof.csv", table)
-    write_oof(run / "members" / "fold1" / "predictions" / "oof.csv", table[:20])  # a part only: not a member of its own
-    assert find_label_issues.main(["--run", "seeds"]) == 0
-    assert "1 prediction file\n" in capsys.readouterr().out
-    write_oof(run / "members" / "seed1" / "predictions" / "oof.csv", table)
-    assert find_label_issues.main(["--run", "seeds"]) == 0
-    assert "2 prediction files\n" in capsys.readouterr().out
-
-
 def test_duplicates_outliers_and_broken_texts(folder):
     vocabulary = words("common", 60).split()
     table = rows(90)
