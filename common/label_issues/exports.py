@@ -7,8 +7,8 @@ Argilla 2     argilla_settings.json and argilla_records.json:
                   dataset = rg.Dataset("label-issues", settings=settings); dataset.create()
                   dataset.records.from_json("argilla_records.json")
               https://docs.argilla.io/latest/how_to_guides/import_export, .../how_to_guides/record
-doccano       doccano.jsonl (Text Classification, JSONL, columns `text` and `label`). doccano has no suggestions, so the
-              file sets the suggested label as the label. The rest is metadata.
+doccano       doccano.jsonl (Text Classification, JSONL, columns `text` and `label`). It has no suggestions: a label
+              would come back as an answer, also of a row that nobody has seen. So the suggestion is metadata, too.
               https://doccano.github.io/doccano/tutorial, backend/data_import/pipeline/examples.py of doccano/doccano
 """
 
@@ -124,7 +124,7 @@ def _argilla(review):
 
 def _doccano(review):
     lines = [  # ASCII with \u escapes: doccano guesses the encoding, and no character can end the line
-        json.dumps({"text": row.text, "label": [row.suggested_label], **_facts(row)}) + "\n"
+        json.dumps({"text": row.text, "label": [], "suggested_label": row.suggested_label, **_facts(row)}) + "\n"
         for row in review.table.itertuples()
     ]
     return {"doccano.jsonl": "".join(lines)}

@@ -319,7 +319,8 @@ def test_doccano_export(folder):
         [
             {
                 "text": str,
-                "label": [set(CLASSES)],
+                "label": [None],  # empty: a label would come back as an answer
+                "suggested_label": set(CLASSES),
                 "row_id": str,
                 "rank": int,
                 "given_label": str,
@@ -452,15 +453,20 @@ def test_exports_of_annotation_tools_come_back(tmp_path, tool):
 
 @pytest.mark.parametrize("kind", ["label-studio", "argilla", "doccano"])
 def test_our_own_exports_answered_by_the_suggestion(folder, kind):
-    """The exported files themselves, with the suggestion as the answer, as the tools return them."""
+    """The exported files themselves as the tools return them: without answers, then answered by the suggestion."""
     files, table = export(folder, kind)
     text = next(text for name, text in files.items() if name.endswith((".jsonl", "tasks.json", "records.json")))
     records = [json.loads(line) for line in text.splitlines()] if kind == "doccano" else json.loads(text)
+    untouched = [record | {"annotations": []} for record in records] if kind == "label-studio" else records
+    Path("untouched.json").write_text(json.dumps(untouched))
+    assert apply_corrections(frame_of(table), "untouched.json", CLASSES)[1]["rows"] == 0
     for record in records:
         if kind == "label-studio":
             record["annotations"] = [{"result": record["predictions"][0]["result"]}]
         elif kind == "argilla":
             record["responses"] = {"label": [{"value": record["suggestions"]["label"]["value"], "user_id": "u"}]}
+        else:
+            record["label"] = [record["suggested_label"]]
     Path("answers.json").write_text(json.dumps(records))
     corrected, counts = apply_corrections(frame_of(table), "answers.json", CLASSES)
     right = {row_id: CLASSES[int(row_id[1:]) % 3] for row_id in WRONG}
