@@ -25,6 +25,7 @@ from common.training.encoders.sources import find_source
 from common.training.encoders.tokenizer import load_tokenizer
 from common.training.run import _stuck_line
 from tests.training.encoder_folders import SIZES, TEXTS, edit_json, load
+from tests.training.small_encoders import save_small_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -265,6 +266,19 @@ def test_dropout_goes_under_the_configurations_own_names(tmp_path, tokenizer):
     assert load(tmp_path / "fnet", dropout=0.3, attention_dropout=0.0).config.hidden_dropout_prob == 0.3
     with pytest.raises(UserError, match=r"--attention-dropout 0\.1: fnet has no such dropout"):
         load(tmp_path / "fnet", attention_dropout=0.1)
+
+
+@pytest.mark.parametrize("architecture", ["modernbert", "funnel", "gpt_neo"])
+def test_dropout_is_that_of_hidden_states(tmp_path, architecture):
+    save_small_encoder(architecture, tmp_path)
+    model = load(tmp_path, dropout=0.3, attention_dropout=0.0)
+    rates = {name: module.p for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout)}
+    expected = {  # in the embeddings, in a layer, before the head
+        "modernbert": {"model.embeddings.drop", "model.layers.1.mlp.drop", "drop"},
+        "funnel": {"funnel.embeddings.dropout", "funnel.encoder.blocks.0.0.ffn.dropout", "classifier.dropout"},
+        "gpt_neo": {"transformer.h.0.attn.attention.resid_dropout"},
+    }
+    assert {rates[name] for name in expected[architecture]} == {0.3}
 
 
 def test_folders_that_hold_a_model_elsewhere(tmp_path, checkpoint):

@@ -38,9 +38,22 @@ FIXED_PADDING = {"mpnet": 1}
 # last position), so a batch holds only texts of equal length.
 PADDING_MATTERS = frozenset({"canine", "convbert", "fnet", "mobilebert", "nystromformer", "xlnet", "yoso"})
 
-# Names of the two dropout rates in configurations, most common first.
-DROPOUT_NAMES = ("hidden_dropout_prob", "dropout", "resid_pdrop", "dropout_rate", "classifier_dropout")
+# Names of the two dropout rates in configurations, most common first. The last one is of the head alone.
+DROPOUT_NAMES = (
+    "hidden_dropout_prob",
+    "hidden_dropout",
+    "dropout",
+    "resid_pdrop",
+    "resid_dropout",
+    "residual_dropout",
+    "dropout_rate",
+    "mlp_dropout",
+    "classifier_dropout",
+)
 ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+
+# ModernBERT has a rate for each place where BERT's hidden_dropout_prob acts.
+DROPOUTS_BESIDE = {"mlp_dropout": ("embedding_dropout", "classifier_dropout")}
 
 
 def can_pool_by_mean(model_type: str) -> bool:

@@ -11,6 +11,7 @@ from common.training.encoders.architectures import (
     ATTENTION_DROPOUT_NAMES,
     BERT_LIKE,
     DROPOUT_NAMES,
+    DROPOUTS_BESIDE,
     POOLED_BY_CONFIG,
 )
 from common.training.encoders.configs import load_config, load_part, set_padding
@@ -146,7 +147,7 @@ def _dropout_settings(
     ):
         name = next((name for name in names if config is None or hasattr(config, name)), None)
         if value is not None and name:
-            settings[name] = value
+            settings |= dict.fromkeys((name, *DROPOUTS_BESIDE.get(name, ())), value)
         elif value and config is not None:
             raise UserError(f"{option} {value:g}: {config.model_type} has no such dropout; leave the option out")
     return settings
