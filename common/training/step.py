@@ -30,7 +30,7 @@ class Step:
 
     Trains `model` in place on the whole `texts` with class numbers `labels` [texts] (int), or soft labels
     [texts, classes] (float32). `budget` is the number of tokens computed at once (default: by memory); it is halved
-    when memory runs out.
+    when memory runs out. Raises UserError if the recipe is adversarial and the model has no word embeddings.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class Step:
         self.mode = choose_mode(model, device)
         if device.device.type == "cpu":
             use_word_dropout(model)
+        if recipe.adversarial:
+            self._embeddings()  # raises now where there are none
         self.optimizer = make_optimizer(model, recipe)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]  # from first layer to last
@@ -164,8 +166,12 @@ class Step:
         return total
 
     def _embeddings(self) -> torch.nn.Parameter:
-        """The word embeddings, [vocabulary, width]."""
-        return self.model.get_input_embeddings().get_parameter("weight")
+        """The word embeddings, [vocabulary, width]. Raises UserError for a model without such a table."""
+        try:
+            return self.model.get_input_embeddings().get_parameter("weight")
+        except (NotImplementedError, AttributeError) as error:
+            kind = self.model.config.model_type
+            raise UserError(f"--adversarial: {kind} has no table of word embeddings; leave the option out") from error
 
     def _direction(self) -> torch.Tensor:
         """The batch's gradient of the word embeddings over all processes, [vocabulary, width], scaled to length 1."""

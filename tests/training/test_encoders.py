@@ -17,6 +17,8 @@ from common.training.saved import write_model
 from common.training.tokens import TokenStore, encode
 from tests.training.encoder_folders import edit_json, load
 from tests.training.small_encoders import TEXTS, save_small_encoder
+from tests.training.test_train import QUICK as QUICK_RUN
+from tests.training.test_train import files, refused
 
 CPU = Device(torch.device("cpu"), "fp32")
 CLASSES = ["Kultur", "Sport", "Wirtschaft"]
@@ -123,3 +125,18 @@ def test_an_architecture_that_cannot_compute_in_bf16_says_so(tmp_path):
     model = load_model(source, tokenizer, CLASSES, seed=0, pooling="first")
     with pytest.raises(UserError, match=r"\(deberta\) cannot classify texts in bf16.*--precision fp32"):
         try_model(model, tokenizer, Device(torch.device("cpu"), "bf16"))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options", "message"),
+    [
+        ("mpnet", ["--gradient-checkpointing"], "--gradient-checkpointing: mpnet does not support it"),
+        ("canine", ["--adversarial", "1"], "--adversarial: canine has no table of word embeddings"),
+    ],
+)
+def test_what_an_architecture_cannot_is_refused(small_data, in_tmp, capsys, model_type, options, message):
+    save_small_encoder(model_type, in_tmp / "encoder")
+    capsys.readouterr()
+    arguments = ["--model", "./encoder", *QUICK_RUN[2:], "--data", str(small_data), "--max-steps", "1", "--run", "x"]
+    assert message in refused(capsys, *arguments, *options)
+    assert files("runs") == {"x/config.json"}

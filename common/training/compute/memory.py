@@ -3,6 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
+from common.cli import UserError
 from common.training.compute.devices import Device
 
 CPU_MICROBATCH_TOKENS = 2048
@@ -54,6 +55,11 @@ def free_cached_memory(device: Device) -> None:
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
-    """Keep no activations for the backward pass (gradient checkpointing)."""
+    """Keep no activations for the backward pass (gradient checkpointing). Raises UserError if the model cannot."""
     newer = getattr(model, "activation_checkpointing_enable", None)  # transformers 5.23 renamed it
-    (newer or model.gradient_checkpointing_enable)()
+    try:
+        (newer or model.gradient_checkpointing_enable)()
+    except ValueError as error:
+        raise UserError(
+            f"--gradient-checkpointing: {model.config.model_type} does not support it; leave the option out"
+        ) from error

@@ -140,7 +140,7 @@ def _dropout_settings(
     config: PreTrainedConfig | None, dropout: float | None, attention_dropout: float | None
 ) -> dict[str, float]:
     """The two rates under the configuration's names (None: a BERT's). Raises UserError for an unsupported rate."""
-    settings = {}
+    settings: dict[str, float] = {}
     for option, value, names in (
         ("--dropout", dropout, DROPOUT_NAMES),
         ("--attention-dropout", attention_dropout, ATTENTION_DROPOUT_NAMES),
