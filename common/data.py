@@ -153,7 +153,7 @@ def is_trained_on(config: dict[str, Any], dataset: Dataset) -> bool:
     if not isinstance(data, dict) or identify_recorded_rows("train", data) != dataset.identity("train"):
         return False
     label = fold(data.get("label_column") or "label")
-    return label == fold(dataset.options["label_column"]) and config.get("classes") == dataset.classes
+    return label == fold(dataset.options["label_column"] or "label") and config.get("classes") == dataset.classes
 
 
 def read_labels(path: str | Path, label_column: str = "label", id_column: str = "id") -> pd.DataFrame:

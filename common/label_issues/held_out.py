@@ -67,9 +67,9 @@ def read_held_out(paths: list[Path], dataset: Dataset) -> HeldOut:
                 f"{path}: id {row_id!r} has label {label!r}, {paths[0]} has {rows['label'][differing[0]]!r}"
             )
         members.append(predictions.probabilities)
-    file = dataset.files[split]
-    prefix = f"{file}:" if split != "train" and split in dataset.numbered else ""
-    return HeldOut(file, dataset.places[split], rows, np.stack(members), prefix)
+    name = dataset.files[split]
+    prefix = f"{name}:" if split != "train" and split in dataset.numbered else ""
+    return HeldOut(name, dataset.places[split], rows, np.stack(members), prefix)
 
 
 def _read_file(path: Path, dataset: Dataset) -> Predictions:

@@ -144,8 +144,11 @@ def given_labels(dataset: Dataset | None, members: Sequence[Contribution], ids: 
     if dataset is not None and dataset.test is not None:
         test = dataset.test
         return test.set_index("id")["label"][ids].to_numpy(dtype=object) if "label" in test else None
-    given = [(m.file, m.ids, m.predictions.labels) for m in members if m.predictions]
-    given = [(file, dict(zip(keys, labels, strict=True))) for file, keys, labels in given if labels is not None]
+    given = [
+        (member.file, dict(zip(member.ids, member.predictions.labels, strict=True)))
+        for member in members
+        if member.predictions and member.predictions.labels is not None
+    ]
     if not given:
         return None
     (first, label), *others = given
