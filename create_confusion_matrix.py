@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from common.cli import Parser, add_label_columns, exit_codes, number, wrap
+from common.cli import Parser, exit_codes, number, wrap
 from common.confidence.coverage import coverage_curve, coverage_figures, show_threshold
 from common.confidence.temperature import BINS, calibration, recalibrate
 from common.confusion.sources import (
@@ -126,7 +126,12 @@ def parse_options(argv: Sequence[str] | None) -> Namespace:
     source.add_argument("--run", metavar="RUN", help="a run: a name below runs/, or its folder")
     source.add_argument("--predictions", metavar="CSV", help="a file with id, prob_<class> and optional label columns")
     group.add_argument("--labels", metavar="CSV", help="the labels for --predictions, matched by id")
-    add_label_columns(group)
+    group.add_argument(
+        "--label-column", default="label", metavar="NAME", help="column with the given labels, of --labels if there"
+    )
+    group.add_argument(
+        "--id-column", default="id", metavar="NAME", help="column with the ids; --labels may lack it: row numbers then"
+    )
     group.add_argument(
         "--split",
         choices=SPLITS,
@@ -175,11 +180,9 @@ def report(metrics: dict[str, Any], rows: str, per_class: pd.DataFrame, confusio
     comparison = metrics.get("comparison")
     points = {key: 100 * np.array(value) for key, value in comparison["this_minus_other"].items()} if comparison else {}
     for key, name in {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted F1"}.items():
-        line = f"  {name:<20}{metrics[key]:6.1%} {shown_interval(metrics, key, '.1%')}"
+        line = f"  {name:<20}{metrics[key]:6.1%}{shown_interval(metrics, key, '.1%')}"
         if comparison:
-            line += (
-                f"  against {comparison[key]:.1%}: {points[key]:+z.1f} {shown_interval(points, key, '+z.1f')} points"
-            )
+            line += f"  against {comparison[key]:.1%}: {points[key]:+z.1f}{shown_interval(points, key, '+z.1f')} points"
         print(line)
     print(f"  {'calibration error':<20}{metrics['expected_calibration_error']:6.1%}")
     if scaling := metrics["recalibrated"]:
@@ -204,9 +207,9 @@ def report(metrics: dict[str, Any], rows: str, per_class: pd.DataFrame, confusio
 
 
 def shown_interval(scores: dict[str, Any], key: str, spec: str) -> str:
-    """`[low, high]` of a score, both in the format `spec`; nothing if they are equal, as of rows that are all right."""
+    """` [low, high]` of a score in the format `spec`; nothing if they are equal, as where all rows are right."""
     low, high = scores[f"{key}_interval"]
-    return f"[{low:{spec}}, {high:{spec}}]" if low < high else ""
+    return f" [{low:{spec}}, {high:{spec}}]" if low < high else ""
 
 
 if __name__ == "__main__":

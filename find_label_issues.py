@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths, run, folder = find_predictions(options, dataset)
     dataset = dataset or find_dataset(paths, run)
     held_out = read_held_out(paths, dataset)
+    if options.corrections and held_out.file != dataset.files["train"]:
+        raise UserError(f"--corrections are of training rows, but {paths[0]} has predictions for {held_out.place}")
     earlier = read_decisions(options, paths, dataset)
     print(
         f"{len(held_out.rows):,} rows of {held_out.place}, {len(paths)} "
@@ -132,8 +134,10 @@ def parse_options(argv: Sequence[str] | None) -> Namespace:
     )
     group.add_argument("--export", choices=KINDS, help="also export the list for this annotation tool")
     options = parser.parse_args(argv)
-    if options.model and (options.run or options.predictions):
-        raise UserError("--model chooses the newest run of an encoder; leave it out beside --run or --predictions")
+    if options.model and options.run:
+        raise UserError("--model chooses the newest run of an encoder; leave it out beside --run")
+    if options.export and options.corrections:
+        raise UserError("--export has no place for the decisions of --corrections; give one of them")
     if data_options(options) and not options.data:
         given = ", ".join("--" + name.replace("_", "-") for name in data_options(options))
         raise UserError(f"{given} needs --data")
@@ -170,7 +174,8 @@ def make_out_of_fold_run(options: Namespace, dataset: Dataset | None) -> Path:
     name = f"{dataset.name if dataset else data}-{Path(model).name}-{FOLDS}folds"
     taken = RUNS_FOLDER / name / "config.json"
     if dataset and taken.exists() and not is_trained_on(read_json(taken), dataset):  # another file of this name
-        name += "-" + hashlib.sha256(json.dumps([dataset.identity("train"), dataset.classes]).encode()).hexdigest()[:8]
+        identity = [dataset.identity("train"), dataset.classes, dataset.options["label_column"]]
+        name += "-" + hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
     print(f"no run of {model} on {data} has out-of-fold predictions; starting a {FOLDS}-fold cross-validation")
     print(f"run {RUNS_FOLDER / name}")
     given = [(f"--{name.replace('_', '-')}", value) for name, value in data_options(options).items()]
@@ -200,15 +205,16 @@ def read_decisions(options: Namespace, paths: list[Path], dataset: Dataset) -> "
     """The decisions of an earlier round, or None. Says so if a run was trained with some that are not given."""
     if options.corrections:
         # Refuses what the training would refuse
-        counts = apply_corrections(dataset.train, options.corrections, dataset.classes)[1]
-        print(f"{options.corrections}: {counts['rows']} earlier decisions, which the page carries on")
-        return read_corrections(options.corrections)
+        apply_corrections(dataset.train, options.corrections, dataset.classes)
+        decisions = read_corrections(options.corrections)
+        print(f"{options.corrections}: {len(decisions)} earlier decisions, which the page carries on")
+        return decisions
     for run in dict.fromkeys(filter(None, map(run_of, paths))):
         used = (read_json(run / "config.json").get("data") or {}).get("corrections")
         if used and "relabelled" in used["counts"]:  # not of --auto-exclude
             note(
                 f"{run} was trained with {used['file']}; the list has the given labels, so its decisions are open "
-                f"again. To carry them on: --corrections {used['file']}"
+                "again. To carry them on, give that file with --corrections"
             )
     return None
 

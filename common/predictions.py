@@ -65,19 +65,24 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 
 
 def read_predictions(
-    path: str | Path, classes: Sequence[str] = (), id_column: str = "id", label_column: str = "label"
+    path: str | Path, classes: Sequence[str] = (), id_column: str = "id", label_column: str | None = None
 ) -> Predictions:
     """Read and check a prediction file, ours or another tool's.
 
     Class columns may lack the prefix `prob_` if they are exactly `classes`, or exactly the labels in the file.
     Probabilities may be rounded: a row's sum may be off by half a unit of the last digit per class, and is then
-    rescaled to 1. In files of predict.py, `label` is the prediction; the given labels are in `input_label`, if the
-    input had labels. Raises UserError, naming file and row, for missing id or class columns, a repeated id, a
-    probability that is not a finite number in [0, 1], a wrong sum, an empty label, a fold that is not a whole number.
+    rescaled to 1. The ids are in `id` where the file lacks `id_column`. The given labels are in `label`, but in files
+    of predict.py, whose `label` is the prediction, in `input_label`, if the input had labels. Raises UserError, naming
+    file and row, for missing id or class columns, a repeated id, a probability that is not a finite number in [0, 1], a
+    wrong sum, an empty label, a fold that is not a whole number.
     """
     hint = "A prediction file has id and one prob_<class> column per class"
-    table = read_table(path, [id_column], hint, optional=["label", "fold", GIVEN, label_column], all_unique=True)
-    columns = find_class_columns(table, classes, id_column, label_column)
+    named = [id_column, "id", label_column or "label", "label", "fold", GIVEN]
+    table = read_table(path, [], hint, optional=list(dict.fromkeys(named)), all_unique=True)
+    id_column = id_column if id_column in table else "id"
+    if id_column not in table:
+        raise UserError(f"{path} has no column {named[0]!r}; it has: {show_names(list(table.columns))}. {hint}")
+    columns = find_class_columns(table, classes, id_column, label_column or "label")
     if not columns:
         hint = "; predict.py writes them with --probabilities" if SURENESS in table else ""
         raise UserError(f"{path} has no column prob_<class>; it has: {show_names(list(table.columns))}{hint}")
@@ -85,7 +90,7 @@ def read_predictions(
     probabilities = np.column_stack([numbers_of(path, table[name], name) for name in columns])
     probabilities = check_probabilities(path, probabilities, table, list(columns))
     labels = folds = None
-    given = GIVEN if SURENESS in table and label_column == "label" else label_column
+    given = label_column or (GIVEN if SURENESS in table else "label")
     if given in table:
         labels = table[given].str.strip().to_numpy(dtype=object)
         if (labels == "").any():

@@ -29,8 +29,7 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
         if options.split:
             raise UserError("--split selects rows of a run; do not combine it with --predictions")
         path, folder = Path(options.predictions), Path("confusion_matrix")
-        columns = {} if options.labels else {"id_column": options.id_column, "label_column": options.label_column}
-        predictions = read_predictions(path, **columns)
+        predictions = _read(path, options)
         if options.labels:
             given = read_labels(options.labels, options.label_column, options.id_column)
             aligned = align(predictions, given["id"], predictions.classes, f"{path}, against {options.labels}")
@@ -40,7 +39,7 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
     else:
         if options.labels:
             raise UserError("--labels needs --predictions; a run has its own labels")
-        if (options.label_column, options.id_column) != ("label", "id"):
+        if (options.label_column, options.id_column) != ("label", "id") and not options.compare:
             raise UserError("--label-column and --id-column name columns of --predictions or --labels, not of a run")
         folders = [check_run(options.run)] if options.run else complete_runs()
         files = [file for folder in folders for file in prediction_files(folder, splits)]
@@ -68,6 +67,14 @@ def find_predictions(options: Namespace) -> tuple[Path, Predictions, Path]:
         if label not in predictions.classes:
             raise UserError(f"{options.labels or path}, id {row_id!r}: label {label!r} has no prob_ column in {path}")
     return path, predictions, Path(options.output) if options.output else folder
+
+
+def _read(path: Path, options: Namespace) -> Predictions:
+    """A prediction file with the columns that the options name; a run's files have our own."""
+    if is_of_run(path):
+        return read_predictions(path)
+    label_column = None if options.labels or options.label_column == "label" else options.label_column
+    return read_predictions(path, id_column=options.id_column, label_column=label_column)
 
 
 def without_unknown(path: Path, predictions: Predictions) -> Predictions:
@@ -136,16 +143,16 @@ def find_other(options: Namespace, path: Path, predictions: Predictions) -> tupl
     """
     own, path = path, Path(options.compare)
     kept = set(predictions.ids)  # the other file has the rows that `without_unknown` leaves out
-    ids = [*predictions.ids, *(row_id for row_id in read_predictions(own).ids if row_id not in kept)]
-    is_run = path.suffix != ".csv" or run_folder(options.compare).is_dir()  # a run may be called `v1.csv`
-    if is_run and not path.is_file():
+    ids = [*predictions.ids, *(row_id for row_id in _read(own, options).ids if row_id not in kept)]
+    names_run = path.suffix != ".csv" or run_folder(options.compare).is_dir()  # a run may be called `v1.csv`
+    if names_run and not path.is_file():
         folder = check_run(options.compare)
         files = sorted(prediction_files(folder), key=lambda file: file.name != own.name)
         if not files:
             raise UserError(f"run {folder} has no predictions")
         same_rows = (file for file in files if set(read_predictions(file).ids) == set(ids))
         path = next(same_rows, files[0])
-    other = align(read_predictions(path), ids, predictions.classes, f"--compare {path}")
+    other = align(_read(path, options), ids, predictions.classes, f"--compare {path}")
     other = _take(other, slice(len(predictions.ids)))
     if other.labels is not None and not options.labels:
         for row_id, mine, theirs in zip(predictions.ids, predictions.given, other.labels, strict=True):

@@ -112,7 +112,7 @@ def _refuse_changed_rows(path, split, dataset):
 def _find_rows(path, predictions, dataset):
     """The split whose ids and labels match the predictions, and its rows.
 
-    Row numbers may fit several splits: the one that the file's name stands for counts.
+    Ids, such as row numbers, may fit several splits: the one that the name of a run's file stands for counts.
     """
     label_of = dict(zip(predictions.ids, predictions.labels, strict=True))
     fitting, complaint = {}, ""
@@ -138,6 +138,9 @@ def _find_rows(path, predictions, dataset):
     named = path.stem if path.stem in dataset.frames else "train"  # oof.csv, and valid.csv of a share of train.csv
     if len(fitting) > 1 and (named not in fitting or not run_of(path)):
         places = " and ".join(dataset.places[split] for split in fitting)
-        raise UserError(f"{path}: its ids are row numbers and fit {places}; a column id would tell them apart")
+        raise UserError(f"{path}: its ids and labels fit {places}; other ids or a run's own file would tell them apart")
     split = named if named in fitting else next(iter(fitting))
+    for row in fitting[split].itertuples():
+        if row.label not in dataset.classes:  # with --allow-unknown-test-labels
+            raise UserError(f"{path}, id {row.id!r}: no training row has the label {row.label!r}")
     return split, fitting[split]

@@ -473,6 +473,13 @@ def test_columns_of_other_names(here, capsys):
     errors = capsys.readouterr().err.splitlines()
     assert "renamed.csv has no column 'no'" in errors[0] and "not of a run" in errors[1]
 
+    named = ["--predictions", "renamed.csv", "--id-column", "doc"]
+    for compared in ("renamed.csv", "p.csv"):
+        assert run_script(*named, "--compare", compared) == 0
+    table[["id", "label"]].rename(columns={"id": "doc"}).to_csv(here / "gold.csv", index=False)
+    for file in ("renamed.csv", "p.csv"):
+        assert run_script("--predictions", file, "--labels", "gold.csv", "--id-column", "doc") == 0
+
 
 @pytest.mark.parametrize(
     ("threshold", "shown"),

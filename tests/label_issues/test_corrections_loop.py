@@ -96,7 +96,7 @@ def test_a_second_round_takes_the_decisions_of_the_first(small_data, in_tmp, cap
     tfidf = ["--models", "tfidf", "--data", str(small_data), "--folds", "3"]
     assert train_ensemble.main([*tfidf, "--run", "again", "--corrections", "corrections.csv"]) == 0
     assert find_label_issues.main(["--run", "again"]) == 0
-    assert "To carry them on: --corrections corrections.csv" in " ".join(capsys.readouterr().out.split())
+    assert "To carry them on, give that file with --corrections" in " ".join(capsys.readouterr().out.split())
     assert find_label_issues.main(["--run", "again", "--corrections", "corrections.csv"]) == 0
     said = capsys.readouterr().out
     assert "corrections.csv: 2 earlier decisions, which the page carries on" in said and "open again" not in said

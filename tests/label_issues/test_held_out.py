@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import find_label_issues
@@ -57,7 +58,7 @@ def test_validation_rows_are_told_from_training_rows(alike, in_tmp, capsys):
     foreign = write_oof(in_tmp / "foreign.csv", valid, ids=numbers)
     if alike:
         error = refuse(capsys, "--predictions", foreign, "--data", data)
-        assert "its ids are row numbers and fit" in error and "train.csv and" in error
+        assert "its ids and labels fit" in error and "train.csv and" in error
     else:
         assert find_label_issues.main(["--predictions", str(foreign), "--data", str(data)]) == 0
 
@@ -97,6 +98,35 @@ def test_a_run_on_another_label_column_is_another_run(in_tmp):
         assert is_trained_on(config, load_dataset(data, label_column=column)) is same
 
 
+def test_a_label_that_no_training_row_has_is_one_line(in_tmp, capsys):
+    data = write_dataset(in_tmp / "data", rows(), test=[["t1", words("a"), "Neu"], ["t2", words("b"), "Sport"]])
+    path = write_oof(in_tmp / "test.csv", [["t1", "", "Neu"], ["t2", "", "Sport"]], made=np.full((2, 3), 1 / 3))
+    options = ["--predictions", path, "--data", data, "--allow-unknown-test-labels"]
+    assert "id 't1': no training row has the label 'Neu'" in refuse(capsys, *options)
+
+
+def test_decisions_of_training_rows_are_not_for_others(in_tmp, capsys):
+    """The ids of train.csv and test.csv may be equal."""
+    table = rows()
+    data = write_dataset(in_tmp / "data", table, test=table[:9])
+    run = write_run(in_tmp / "runs" / "r", data)
+    path = write_oof(run / "predictions" / "test.csv", table[:9])
+    write_csv("corrections.csv", ["id", "given_label", "new_label", "action"], [["r00", table[0][2], "", "exclude"]])
+    error = refuse(capsys, "--predictions", path, "--corrections", "corrections.csv")
+    assert "--corrections are of training rows, but" in error and "test.csv" in error
+
+
+def test_every_label_column_has_its_own_cross_validation(in_tmp):
+    names = ["topic", "mood", "style"]
+    Path("data").mkdir()
+    labelled = [[*row, *(CLASSES[(CLASSES.index(row[2]) + more) % 3] for more in (1, 2))] for row in rows(30)]
+    write_csv("data/train.csv", ["id", "text", *names], labelled)
+    for _ in range(2):  # the second time, the runs are found
+        for name in names:
+            assert find_label_issues.main(["--data", "data", "--label-column", name, "--model", "tfidf"]) == 0
+    assert len(list(Path("runs").iterdir())) == 3
+
+
 def test_in_sample_predictions_are_refused(in_tmp, capsys):
     table = rows()
     run = write_run(in_tmp / "runs" / "plain", write_dataset(in_tmp / "data", table))
@@ -123,7 +153,8 @@ def test_bad_input_is_refused(in_tmp, capsys):
     assert "good.csv is not in a run folder; give its dataset" in refuse(capsys, "--predictions", good)
     assert "--text-column needs --data" in refuse(capsys, "--predictions", good, "--text-column", "body")
     assert "not allowed with" in refuse(capsys, "--predictions", good, "--run", "x")
-    assert "--model chooses the newest run" in refuse(capsys, "--predictions", good, "--data", data, "--model", "x")
+    assert "--model chooses the newest run" in refuse(capsys, "--run", "x", "--model", "x")
+    assert "--export has no place" in refuse(capsys, "--export", "doccano", "--corrections", "x.csv")
     assert "invalid choice: 'excel'" in refuse(capsys, "--predictions", good, "--data", data, "--export", "excel")
 
     without = write_oof(in_tmp / "without.csv", table, labels=False)
