@@ -179,7 +179,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         default=Path("submission.csv"),
         metavar="CSV",
-        help="the submission; replaces an earlier one, and no other file",
+        help="the submission; replaces an earlier one, or a file with the same header",
     )
     group.add_argument(
         "--upload", metavar="MESSAGE", help="upload the submission with the Kaggle client and this message"

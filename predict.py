@@ -177,6 +177,8 @@ def open_texts(options: Namespace, members: Sequence[Member], kept: Sequence[Pat
     if options.encoding:
         check_encoding(options.encoding)
     path = None if options.input == "-" else find_input(options.input)
+    if path is None and sys.stdin is None:
+        raise UserError("standard input is closed; name a file")
     if options.output:
         check_output(options.output, path or STDIN, kept)
     if path is None:

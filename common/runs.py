@@ -57,8 +57,9 @@ def open_run(
     `config` is a JSON object. It must equal the folder's config.json, except for the paths of data and model, whose
     fingerprints must match instead. Raises UserError if the folder has a run with another configuration, or files that
     are not a run's. `overwrite` discards the earlier run instead, unless one of the files that the script `reads` is in
-    it; a run that got no further than its config.json is always replaced. This process then holds the folder until it
-    ends, and other processes get a UserError. `shared` folders are not held: several jobs train an ensemble's members.
+    it; a run that got no further than its config.json is replaced, unless it is `shared`. This process then holds the
+    folder until it ends, and other processes get a UserError. `shared` folders are not held: several jobs train an
+    ensemble's members.
     """
     folder = Path(folder)
     config_file = folder / "config.json"
@@ -73,7 +74,11 @@ def open_run(
     config = json.loads(json.dumps(config))  # as it reads back
     earlier = read_json(config_file) if config_file.exists() else None
     difference = earlier and _first_difference(earlier, config)
-    unused = difference and all(path.is_dir() or path.name in (LOCK, "config.json") for path in folder.rglob("*"))
+    unused = (
+        not shared
+        and difference
+        and all(path.is_dir() or path.name in (LOCK, "config.json") for path in folder.rglob("*"))
+    )
     if unused or (overwrite and earlier is not None):
         for path in reads:
             if Path(path).resolve().is_relative_to(folder.resolve()):

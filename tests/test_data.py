@@ -434,6 +434,14 @@ def test_the_samples_id_column_is_one_of_the_test_rows(folder, train, test, samp
     assert list(dataset.test["id"]) == ["c", "d"] and list(dataset.train["id"]) == ["a", "b"]
 
 
+def test_a_label_column_of_the_test_rows_holds_no_ids(folder):
+    make(
+        test="id,text,Category\nc,x,Web\nd,y,Web\n",
+        sample_submission="Nr,Category\nc,Web\nd,Web\n",
+    )
+    assert load_dataset("news").sample.id_column == "Nr"
+
+
 def test_a_sample_without_ids_is_refused(folder):
     make(test="text,label\nx,Web\ny,Web\n", sample_submission="text,label\nx,Web\ny,Web\n")
     assert "sample_submission.csv lacks id '1' of news/test.csv" in refusal()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.files import refuse_broken_links
-from common.reading.columns import split_names
+from common.reading.columns import fold, split_names
 from common.runs import check_run
 from common.saved.settings import Settings, read_settings
 
@@ -53,7 +53,7 @@ def find_column_name(members: Sequence[Member], setting: str) -> str:
     """
     first, *others = [(member.folder, getattr(member.settings, setting)) for member in members]
     for folder, name in others:
-        if split_names(name) != split_names(first[1]):
+        if [fold(part) for part in split_names(name)] != [fold(part) for part in split_names(first[1])]:
             option = f"--{setting.replace('_', '-')}"
             raise UserError(f"{first[0]} was trained with {option} {first[1]!r}, {folder} with {name!r}; give {option}")
     return first[1]

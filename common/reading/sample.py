@@ -38,9 +38,9 @@ def read_sample(
 ) -> tuple[Sample, pd.DataFrame]:
     """Read sample_submission.csv; `check_sample` then checks its columns. The names are those of `tables`.
 
-    Its id column is `id_column`, else the first column that the test rows have, too, else the first; a column named
-    like a text, the label or a class holds no ids. If the test rows have no column `id` and nobody named another, that
-    column becomes the column `id` in `tables`. Raises UserError for repeated ids.
+    Its id column is `id_column`, else the first without repetitions that the test rows have, too, else the first; a
+    column named like a text, the label or a class holds no ids. If the test rows have no column `id` and nobody named
+    another, that column becomes the column `id` in `tables`. Raises UserError for repeated ids.
     """
     classes = {in_nfc(name) for name in tables["train"][label].str.strip()}
     of_classes = [*classes, *(PREFIX + name for name in classes)]
@@ -49,7 +49,8 @@ def read_sample(
     no_ids = {fold(name) for name in (text, *split_names(text), label, *of_classes)}
     possible = [name for name in table if fold(name) not in no_ids]
     there = list(tables["test"].columns) if "test" in tables else []
-    shared = [name for name in possible if find_column("test.csv", there, name) is not None]
+    found = [name for name in possible if find_column("test.csv", there, name) is not None]
+    shared = [name for name in found if table[name].is_unique]  # not a label's column that test.csv has, too
     position = find_column(path, list(table.columns), id_column)
     if position is None and shared and id_column == "id" and "id" not in there:
         _adopt_ids(tables, shared[0])

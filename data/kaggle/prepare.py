@@ -92,7 +92,7 @@ def extract(zip_file: Path, folder: Path) -> None:
 
 def choose_members(archive: zipfile.ZipFile, zip_file: Path) -> dict[str, zipfile.ZipInfo]:
     """The archive's members to unpack: {file name: member}. Exact names win. Raises UserError for a hostile member."""
-    found: dict[str, list[zipfile.ZipInfo]] = {}
+    found: dict[str, list[tuple[str, zipfile.ZipInfo]]] = {}  # standard name -> own names and members
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in str(path):
@@ -101,17 +101,17 @@ def choose_members(archive: zipfile.ZipFile, zip_file: Path) -> dict[str, zipfil
             raise UserError(f"{zip_file}: member {member.filename!r} is a link; refused")
         name = standard_name(path.name)
         if name in NAMES and not member.is_dir():
-            found.setdefault(name, []).append(member)
+            found.setdefault(name, []).append((path.name, member))
     chosen = {}
     for name, members in found.items():
-        exact = [member for member in members if PurePosixPath(member.filename).name == name] or members
+        exact = [member for own, member in members if own == name] or [member for _, member in members]
         if len(exact) > 1:
             raise UserError(f"{zip_file} has two files for {name}: {exact[0].filename} and {exact[1].filename}")
         chosen[name] = exact[0]
     missing = [name for name in REQUIRED if name not in chosen]
     if missing:
-        found = ", ".join(archive.namelist()[:5]) or "nothing"
-        raise UserError(f"{zip_file} has no {missing[0]}; it has: {found}. Is it the competition's zip?")
+        content = ", ".join(archive.namelist()[:5]) or "nothing"
+        raise UserError(f"{zip_file} has no {missing[0]}; it has: {content}. Is it the competition's zip?")
     return chosen
 
 

@@ -17,7 +17,7 @@ import create_ensemble_submission
 import predict
 import train
 import train_ensemble
-from common.confidence.coverage import coverage_at
+from common.confidence.coverage import coverage_at, show_threshold
 from common.confidence.temperature import at_temperature, recalibrate
 from common.predicting import texts as texts_module
 from common.predictions import Predictions, read_predictions, write_predictions
@@ -253,7 +253,7 @@ def test_unsure_rows_stay_undecided(here, small_data, tmp_path, capsys):
     capsys.readouterr()
     assert predict.main([*arguments, "--target-accuracy", "0.95"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert f"a probability of {target['min_probability']:.3g} or more" in out
+    assert f"a probability of {show_threshold(target['min_probability'])} or more" in out
     checked = target["cross_checked"]
     assert f"{checked['share']:.0%} of 200 validation rows stay, {checked['accuracy']:.1%} of them right (cross-" in out
     assert figures["recalibrated"]["temperature"] == scaling["temperature"]
