@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.cli import Parser, UserError, exit_codes, number, wrap
-from common.predicting.members import Member, find_column_name, find_members
+from common.predicting.members import Member, find_id_columns, find_members, find_text_column
 from common.predicting.output import Choice, check_output, write_output
 from common.predicting.parts import open_parts, plan_of
 from common.predicting.sureness import choose_threshold, read_sureness
@@ -183,9 +183,9 @@ def open_texts(options: Namespace, members: Sequence[Member], kept: Sequence[Pat
         check_output(options.output, path or STDIN, kept)
     if path is None:
         return read_lines(sys.stdin.buffer, options.encoding)
-    text_column = options.text_column or find_column_name(members, "text_column")
-    id_column = options.id_column or find_column_name(members, "id_column")
-    return read_texts(path, text_column, id_column, options.encoding, needs_ids=bool(options.id_column))
+    text_column = options.text_column or find_text_column(members)
+    id_columns = [options.id_column] if options.id_column else find_id_columns(members)
+    return read_texts(path, text_column, id_columns, options.encoding, needs_ids=bool(options.id_column))
 
 
 def describe_work(members: Sequence[Member], texts: Texts, device: "Device") -> str:

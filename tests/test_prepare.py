@@ -186,6 +186,17 @@ def test_other_names_in_the_zip_are_those_of_folders(kaggle, tmp_path, capsys):
     assert kaggle.main(["--zip", str(more), "--overwrite"]) == 0 and contents(kaggle.FOLDER) == FILES
 
 
+def test_exact_names_win_in_zips_of_windows(kaggle, tmp_path):
+    members = {f"kit\\{name}": text for name, text in FILES.items()} | {"kit\\training.csv": "?"}
+    archive = tmp_path / "c.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, text in members.items():
+            member = zipfile.ZipInfo()
+            member.filename = name  # as read: ZipInfo(name) replaces the separator on Windows
+            file.writestr(member, text)
+    assert kaggle.main(["--zip", str(archive)]) == 0 and contents(kaggle.FOLDER) == FILES
+
+
 def test_existing_files_are_replaced_only_when_asked(kaggle, tmp_path, capsys):
     kaggle.FOLDER.mkdir()
     (kaggle.FOLDER / "sample_submission.csv").write_text("mine\n")

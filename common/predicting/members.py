@@ -46,17 +46,20 @@ def find_members(arguments: Sequence[str]) -> tuple[list[Member], list[Path]]:
     return members, runs
 
 
-def find_column_name(members: Sequence[Member], setting: str) -> str:
-    """The column that the members read in training; `setting` is "text_column" or "id_column".
-
-    Raises UserError if they read columns of different names.
-    """
-    first, *others = [(member.folder, getattr(member.settings, setting)) for member in members]
+def find_text_column(members: Sequence[Member]) -> str:
+    """The column of texts in training. Raises UserError if the members read columns of different names."""
+    first, *others = [(member.folder, member.settings.text_column) for member in members]
     for folder, name in others:
         if [fold(part) for part in split_names(name)] != [fold(part) for part in split_names(first[1])]:
-            option = f"--{setting.replace('_', '-')}"
-            raise UserError(f"{first[0]} was trained with {option} {first[1]!r}, {folder} with {name!r}; give {option}")
+            raise UserError(
+                f"{first[0]} was trained with --text-column {first[1]!r}, {folder} with {name!r}; give --text-column"
+            )
     return first[1]
+
+
+def find_id_columns(members: Sequence[Member]) -> list[str]:
+    """The names that the column of ids had in training; case does not make two names different."""
+    return list({fold(member.settings.id_column): member.settings.id_column for member in members}.values())
 
 
 def is_model(path: Path) -> bool:

@@ -69,20 +69,27 @@ def find_input(argument: str) -> Path:
 
 
 def read_texts(
-    path: Path, text_column: str, id_column: str, encoding: str | None = None, needs_ids: bool = True
+    path: Path, text_column: str, id_columns: Sequence[str], encoding: str | None = None, needs_ids: bool = True
 ) -> Texts:
     """Open the input and check all of it before hours of prediction.
 
-    `text_column` is one column, or several separated by commas. Without a column `id`, row numbers are the ids; also
-    without another `id_column`, unless it is needed. Raises UserError with file, row and column if the file cannot be
-    read, or for empty or duplicate ids.
+    `text_column` is one column, or several separated by commas. `id_columns` is the column of ids, or several names
+    where models were trained with different ones. Without such a column, row numbers are the ids; a column other than
+    `id` may be needed. Raises UserError with file, row and column if the file cannot be read, for empty or duplicate
+    ids, or if it has one of several `id_columns`.
     """
-    tables = open_chunks(path, CHUNK, text_column, [id_column], encoding, hint="Name it with --text-column")
+    tables = open_chunks(path, CHUNK, text_column, list(id_columns), encoding, hint="Name it with --text-column")
     names = list(next(tables()).columns)
-    if id_column not in names and id_column != "id":
+    id_column, shown = id_columns[0], " or ".join(map(repr, id_columns))
+    there = [name for name in id_columns if name in names]
+    if there and len(id_columns) > 1:
+        raise UserError(
+            f"the models were trained with --id-column {shown}, and {path} has {there[0]!r}; give --id-column"
+        )
+    if not there and list(id_columns) != ["id"]:
         if needs_ids:
-            raise UserError(f"{path} has no column {id_column!r} (--id-column); it has: {show_names(names)}")
-        note(f"{path} has no column {id_column!r}, which had the ids in training: row numbers are the ids")
+            raise UserError(f"{path} has no column {shown} (--id-column); it has: {show_names(names)}")
+        note(f"{path} has no column {shown}, which had the ids in training: row numbers are the ids")
     joined = names[-1] == text_column and find_text_columns(path, names[:-1], text_column)
     columns = [name for name in (names[:-1] if joined else names) if name != id_column]
 

@@ -161,7 +161,8 @@ def test_runs_that_read_different_columns_need_the_name_of_one(small_run, in_tmp
     ids = copy_run(small_run, "ids", id_column="id")
     told = refused(capsys, small_run, other, "new.csv")
     assert "with --text-column 'text', other/model with 'Betreff,Inhalt'; give --text-column" in told
-    assert "with --id-column 'id', " in refused(capsys, ids, small_run, "new.csv")
+    told = refused(capsys, ids, small_run, "new.csv")
+    assert "were trained with --id-column 'id' or 'nr', and new.csv has 'nr'; give --id-column" in told
     for arguments, text in (
         ([small_run, other, "--text-column", "text"], "Tor"),
         ([small_run, other, "--text-column", "Inhalt"], "Oper"),
@@ -174,6 +175,30 @@ def test_runs_that_read_different_columns_need_the_name_of_one(small_run, in_tmp
         assert predict.main([str(small_run), "one.csv", "--output", "one-out.csv", "--probabilities"]) == 0
         assert list(found.ids) == ["7"]
         assert np.array_equal(found.probabilities, read_predictions("one-out.csv").probabilities)
+
+
+def test_runs_with_different_id_columns_predict_texts_without_ids(small_run, in_tmp, capsys):
+    write_csv(Path("new.csv"), ["text"], [["Tor"], ["Aktie"]])
+    other = copy_run(small_run, "other", id_column="Kennung")
+    assert predict.main([str(small_run), other, "new.csv", "--output", "out.csv"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("new.csv has no column 'nr' or 'Kennung', which had the ids in training: row numbers are") == 1
+    assert Path("out.csv").read_text().startswith("id,text,label,probability\n1,Tor,")
+
+
+def test_column_names_that_differ_in_case_are_the_same(small_run, in_tmp):
+    write_csv(Path("new.csv"), ["NR", "TEXT"], [["7", "Tor"]])
+    other = copy_run(small_run, "other", text_column="Text", id_column="Nr")
+    assert predict.main([str(small_run), other, "new.csv", "--output", "out.csv"]) == 0
+    assert [line.split(",")[0] for line in Path("out.csv").read_text().splitlines()] == ["id", "7"]
+
+
+def test_closed_standard_input_is_refused(small_run, in_tmp, monkeypatch, capsys):
+    """As by `<&-` in a shell, with an output that is there already and without one."""
+    monkeypatch.setattr(sys, "stdin", None)
+    Path("out.csv").write_text("id,label\n")
+    assert "standard input is closed" in refused(capsys, small_run, "-", "--output", "out.csv")
+    assert "standard input is closed" in refused(capsys, small_run, "-")
 
 
 def test_outputs_that_would_ruin_something(small_run, in_tmp, capsys):
