@@ -31,7 +31,7 @@ from common.predicting.work import predict_file
 from common.predictions import TEST
 from common.reading.sample import Sample
 from common.runs import find_run, run_name
-from common.submission.combining import agreement, combine, normalised, search_weights
+from common.submission.combining import agreement, as_shares, combine, search_weights
 from common.submission.costs import costs_of_leaving_out
 from common.submission.files import (
     HEADER,
@@ -233,11 +233,11 @@ def choose_weights(
 ) -> tuple[np.ndarray, str, dict[str, Any] | None]:
     """The weights as shares, [members]; their origin: equal, given or auto; and the result of a search."""
     if weights is None:
-        return normalised(np.ones(len(members))), "equal", None
+        return as_shares(np.ones(len(members))), "equal", None
     if weights != "auto":
         if len(weights) != len(members):
             raise UserError(f"--weights has {len(weights)} values for {len(members)} members; give one per member")
-        return normalised(weights), "given", None
+        return as_shares(weights), "given", None
     name, probabilities, labels = read_weighting_rows(members, classes)
     found = search_weights(method, probabilities, labels)
     print(

@@ -25,7 +25,7 @@ from common.reading.identity import identify_recorded_rows, identify_rows
 from common.reading.parts import find_parts
 from common.reading.sample import Sample, check_sample, check_sample_ids, read_sample
 from common.reading.sources import HUB_ID, Reading, Source, file_source, folder_source, hub_source
-from common.reading.spelling import dataset_spellings, in_nfc, normalise
+from common.reading.spelling import dataset_spellings, in_nfc, table_in_nfc
 from common.reading.tables import check_ids, read_table
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -90,18 +90,17 @@ def load_dataset(
     check_names(text, label, row_id)
     if encoding:
         check_encoding(encoding)
-    reading = Reading(text, label, row_id, split_names(columns) if columns else None, encoding, drop_blank)
+    reading = Reading(text, label, row_id, split_names(columns) if columns else None, encoding)
     source = find_source(name_or_path, [*split_names(text), text, label, row_id])
     tables = {split: reading.table(source, split, labelled=split != "test") for split in source.parts}
     draft = read_sample(source.sample, tables, text, label, row_id, encoding) if source.sample else None
     numbered = check_id_column(source.places, tables, row_id)
     written = dataset_spellings(tables, label, row_id)
-    tables = {split: normalise(table) for split, table in tables.items()}
+    tables = {split: table_in_nfc(table) for split, table in tables.items()}
 
-    columns_of = {"text": reading.text, "label": reading.label, "id": reading.id}
+    columns_of = {"text": text, "label": label, "id": row_id}
     frames = {
-        split: check_rows(source.places[split], split, table, columns_of, reading.drop_blank)
-        for split, table in tables.items()
+        split: check_rows(source.places[split], split, table, columns_of, drop_blank) for split, table in tables.items()
     }
     train, valid, test = frames["train"], frames.get("valid"), frames.get("test")
     classes = sorted(set(train["label"]))

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import unicodedata
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from common.reading.columns import split_names
 from common.reading.dialect import OFTEN_UNQUOTED, find_delimiter
 from common.reading.formats import FORMATS
 from common.reading.rows import Rows, fits, is_skipped
+from common.reading.spelling import in_nfc
 from common.reading.tables import build_table, read_table
 
 WHOLE = 8 * 2**20  # bytes: smaller files are read at once; that takes ten times their size in memory
@@ -64,7 +64,7 @@ def _records(path, wanted, encoding, tell):
         if rest is not head:
             text.readline()  # `sep=;`
         rows = csv.reader(text, delimiter=delimiter, strict=True)
-        header = [unicodedata.normalize("NFC", name).strip() for name in next(rows)]
+        header = [in_nfc(name).strip() for name in next(rows)]
         yield header
         skipped = 0
         for row in filter(None, rows):
@@ -75,6 +75,6 @@ def _records(path, wanted, encoding, tell):
             if is_skipped(row, header):
                 skipped += 1
             else:
-                yield [unicodedata.normalize("NFC", cell) for cell in row]
+                yield [in_nfc(cell) for cell in row]
         if skipped and tell:
             note(f"{path}: {skipped} empty rows are left out")

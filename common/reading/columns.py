@@ -1,9 +1,9 @@
 """Column names: an exact match wins; else case and surrounding space do not matter."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from common.cli import UserError
+from common.reading.spelling import in_nfc
 
 SHOWN_IN_ALL = 200  # characters
 SHOWN_LENGTH = 40  # characters of one name: without a header, the names are whole texts
@@ -11,7 +11,7 @@ SHOWN_LENGTH = 40  # characters of one name: without a header, the names are who
 
 def fold(name: str) -> str:
     """The form in which two names are compared."""
-    return unicodedata.normalize("NFC", name).strip("\ufeff \t\r\n\u00a0").casefold()
+    return in_nfc(name).strip("\ufeff \t\r\n\u00a0").casefold()
 
 
 def find_column(place: object, header: Sequence[str], name: str) -> int | None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pandas.api.types import is_list_like
 from common.cli import UserError
 from common.reading.columns import fold
 from common.reading.rows import Rows
+from common.reading.spelling import in_nfc
 
 NEVER_IN_CSV = re.compile("[\0\ud800-\udfff]")
 REPLACEMENT = "\ufffd"  # Unicode's character for what cannot be decoded
@@ -106,7 +106,7 @@ def text_of(value: object) -> str:
     can hold them; the UTF-8 and CSV files that the scripts write cannot.
     """
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", NEVER_IN_CSV.sub(REPLACEMENT, value))
+        return in_nfc(NEVER_IN_CSV.sub(REPLACEMENT, value))
     return "" if pd.isna(value) else str(value)
 
 

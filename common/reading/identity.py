@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from common.reading.parts import find_split
+from common.reading.spelling import in_nfc
 
 READING = {"text_column": "text", "id_column": "id", "columns": "", "encoding": ""}  # what chooses ids and texts
 
@@ -21,7 +21,7 @@ def hashes_by_split(fingerprint: Mapping[str, str]) -> dict[str, str]:
 def identify_rows(split: str, fingerprint: Mapping[str, str], options: Mapping[str, Any]) -> str | None:
     """A digest of a split's ids and texts, that is of its file and the options that choose them; None without it."""
     digest = hashes_by_split(fingerprint).get(split)
-    chosen = [unicodedata.normalize("NFC", options.get(name) or default) for name, default in READING.items()]
+    chosen = [in_nfc(options.get(name) or default) for name, default in READING.items()]
     return digest and hashlib.sha256(json.dumps([digest, *chosen]).encode()).hexdigest()
 
 

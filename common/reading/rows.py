@@ -15,7 +15,7 @@ class Rows:
     notes: list[str] = field(default_factory=list)  # how they were read, for the user
 
 
-def normalised(rows: Rows) -> Rows:
+def rows_in_nfc(rows: Rows) -> Rows:
     """The same rows in NFC. Cells are normalised, not files: NFC turns the Greek question mark into a semicolon."""
     records = [[in_nfc(cell) for cell in record] for record in rows.records]
     return replace(rows, header=[in_nfc(name) for name in rows.header], records=records)

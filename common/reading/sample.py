@@ -10,7 +10,7 @@ from common.reading.columns import find_column, fold, show_names, split_names
 from common.reading.dialect import parse_csv
 from common.reading.encoding import read_utf8
 from common.reading.rows import Rows
-from common.reading.spelling import in_nfc, normalise, spellings
+from common.reading.spelling import in_nfc, spellings, table_in_nfc
 from common.reading.tables import build_table, check_ids
 
 PREFIX = "prob_"
@@ -56,7 +56,7 @@ def read_sample(
         _adopt_ids(tables, shared[0])
     name = [*shared, *possible, *table.columns][0] if position is None else table.columns[position]
     written = spellings([*rows.header, *table[name]])
-    table = normalise(table)
+    table = table_in_nfc(table)
     check_ids(path, table[name])
     return Sample(path, list(table.columns), name, list(table[name]), None, written), table
 

@@ -45,7 +45,6 @@ class Reading:
     id: str
     columns: list[str] | None
     encoding: str | None
-    drop_blank: bool
 
     def table(self, source: Source, split: str, labelled: bool) -> pd.DataFrame:
         """The table of a split, with its columns checked."""

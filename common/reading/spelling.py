@@ -12,7 +12,7 @@ def in_nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def normalise(table: pd.DataFrame) -> pd.DataFrame:
+def table_in_nfc(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its cells in NFC."""
     return pd.DataFrame({name: [in_nfc(cell) for cell in table[name]] for name in table}, dtype="object")
 

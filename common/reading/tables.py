@@ -15,7 +15,7 @@ from common.reading import dialect
 from common.reading.columns import find_column, find_text_columns, show_names, split_names
 from common.reading.encoding import read_utf8
 from common.reading.formats import FORMATS, read_other_format
-from common.reading.rows import Rows, is_skipped, misfits, normalised
+from common.reading.rows import Rows, is_skipped, misfits, rows_in_nfc
 from common.reading.spelling import in_nfc
 
 
@@ -43,7 +43,7 @@ def read_table(
         rows = read_other_format(path, wanted)
     else:
         rows = dialect.parse_csv(path, read_utf8(path, encoding), wanted, columns, may_lack)
-        rows = replace(rows, header=[in_nfc(name) for name in rows.header]) if raw else normalised(rows)
+        rows = replace(rows, header=[in_nfc(name) for name in rows.header]) if raw else rows_in_nfc(rows)
     return build_table(path, rows, required, hint, optional, texts, all_unique)
 
 
@@ -105,7 +105,7 @@ def build_table(
 def read_headerless(path: Path, columns: Sequence[str], delimiter: str, quotechar: str) -> pd.DataFrame:
     """Read a CSV file without a header, in a known dialect, into the named columns. Raises as `read_table`."""
     rows = dialect.read_headerless(path, read_utf8(Path(path)), columns, delimiter, quotechar)
-    return build_table(path, normalised(rows))
+    return build_table(path, rows_in_nfc(rows))
 
 
 def csv_writer(file: TextIO) -> Writer:

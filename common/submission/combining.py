@@ -11,7 +11,7 @@ STEPS = 200  # at most, in the search for weights
 EXPONENTS = (0.1, 10.0)  # limits of flattening and sharpening the mean
 
 
-def normalised(weights: Sequence[float] | np.ndarray) -> np.ndarray:
+def as_shares(weights: Sequence[float] | np.ndarray) -> np.ndarray:
     """Weights as shares of their sum, [members]."""
     shares = np.asarray(weights, dtype=np.float64)
     shares = shares / shares.max()  # first: the sum of huge weights would overflow

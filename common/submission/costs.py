@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from common.submission.combining import combine, normalised
+from common.submission.combining import as_shares, combine
 
 Z = 1.959964  # of the 95 % interval
 
@@ -27,7 +27,7 @@ def costs_of_leaving_out(
         if not weights[others].any():
             costs.append(None)
             continue
-        rest = normalised(weights[others])
+        rest = as_shares(weights[others])
         right_without = combine(method, probabilities[others], votes[others], rest, known[others])[0] == labels
         differences = right.astype(float) - right_without
         spread = Z * differences.std(ddof=1) / np.sqrt(rows) if rows > 1 else 0.0

@@ -16,7 +16,7 @@ from common.reading.columns import find_column, fold, show_names
 from common.reading.dialect import parse_csv
 from common.reading.encoding import read_utf8
 from common.reading.sample import Sample
-from common.reading.spelling import normalise, spellings
+from common.reading.spelling import spellings, table_in_nfc
 from common.reading.tables import check_ids, csv_writer, read_table
 
 HEADER = ["id", "label"]  # without a sample_submission.csv
@@ -35,7 +35,7 @@ def read_submission(
     if SURENESS in table:  # a file of predict.py also has the columns of its input
         table = table[HEADER]
     written = spellings(cell.strip() for cell in table.to_numpy().ravel())
-    table = normalise(table)
+    table = table_in_nfc(table)
     header = list(table.columns)
     allowed = [each for each in (sample.header if sample else None, HEADER) if each and len(each) == 2]
     if len(header) != 2 or (sample and not any(_same(header, each) for each in allowed)):

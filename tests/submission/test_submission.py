@@ -193,7 +193,7 @@ MEMBERS = st.lists(MEMBER, min_size=1, max_size=6)
 def combine(method, given, weights):
     probabilities = (np.array(given) / np.array(given).sum(axis=2, keepdims=True)).astype(np.float32)
     has_probabilities = np.ones(len(given), dtype=bool)
-    weights = combining.normalised(weights)
+    weights = combining.as_shares(weights)
     return combining.combine(method, probabilities, probabilities.argmax(axis=2), weights, has_probabilities)
 
 
@@ -230,7 +230,7 @@ def test_one_member_is_the_identity(given, method, weight):
 @given(st.lists(st.lists(st.integers(0, 2), min_size=5, max_size=5), min_size=1, max_size=6), st.randoms())
 def test_plain_votes_depend_on_their_order_only_where_they_tie(votes, random):
     votes = np.array(votes)
-    weights = combining.normalised(np.ones(len(votes)))
+    weights = combining.as_shares(np.ones(len(votes)))
     chosen, tied = combining.majority(votes, weights)
     order = random.sample(range(len(votes)), len(votes))
     again, tied_again = combining.majority(votes[order], weights)
