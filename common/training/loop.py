@@ -168,7 +168,7 @@ def _resume(step: Step, folder: Path, total_steps: int) -> Progress:
     if stored:
         step.print_line(f"resumed at step {progress.step} of {total_steps}")
     before, now = progress.precisions[-1:], step.device.precision
-    if before != [now]:
+    if not before or (before != [now] and progress.step < total_steps):
         progress.precisions.append(now)
         for other in before:
             step.print_line(f"note: the steps until here were computed in {other}, the next ones in {now}")

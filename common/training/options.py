@@ -1,15 +1,19 @@
 """Options of the training scripts. `resolve_recipe` sets the defaults that depend on the encoder's size."""
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 from common.cli import number
 from common.runs import run_folder
-from common.training.recipe import SIZE_DEFAULTS, Recipe
+from common.training.recipe import SIZE_DEFAULTS, Recipe, TfidfRecipe
 from common.training.tracking import TRACKERS, tracker_name
 
 # Options that config.json has under names of its own, or that do not concern the model
 UNCHANGING = {"model", "models", "data", "seed", "seeds", "folds", "members", "run", "overwrite", "track"}
+# The options in the group "machine" that `tfidf` does not use
+FOR_ENCODERS = {"device", "precision", "compile", "gradient_checkpointing", "microbatch_tokens", "checkpoint_minutes"}
 
 
 def add_training_options(parser: ArgumentParser) -> None:
@@ -212,6 +216,12 @@ def changed_options(parser: ArgumentParser, arguments: Namespace) -> dict:
         for name, value in vars(arguments).items()
         if name not in UNCHANGING and value != parser.get_default(name)
     }
+
+
+def unused_by_tfidf(names: Iterable[str]) -> list[str]:
+    """Those of the options (`max_length`) that are for encoders only, as on the command line (`--max-length`)."""
+    unused = {field.name for field in fields(Recipe)} - {field.name for field in fields(TfidfRecipe)}
+    return ["--" + name.replace("_", "-") for name in names if name in unused | FOR_ENCODERS]
 
 
 def input_paths(arguments: Namespace) -> list[Path]:

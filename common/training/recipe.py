@@ -1,7 +1,6 @@
 """The recipe: all options that affect what a run learns, with defaults by the encoder's size."""
 
 from argparse import Namespace
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from common.cli import UserError
@@ -17,16 +16,6 @@ SIZE_DEFAULTS = (
     (200e6, {"learning_rate": 3e-5, "epochs": 4, "batch_size": 16, "head_factor": 10.0}),
     (float("inf"), {"learning_rate": 1e-5, "epochs": 5, "batch_size": 16, "head_factor": 10.0}),
 )
-
-# The options in the group "machine" that `tfidf` does not use
-ENCODER_MACHINE = {
-    "device",
-    "precision",
-    "compile",
-    "gradient_checkpointing",
-    "microbatch_tokens",
-    "checkpoint_minutes",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +58,6 @@ class TfidfRecipe:
 def tfidf_recipe(arguments: Namespace) -> TfidfRecipe:
     """The recipe of `tfidf` from the options."""
     return TfidfRecipe(*(getattr(arguments, field.name) for field in fields(TfidfRecipe)))
-
-
-def unused_by_tfidf(names: Iterable[str]) -> list[str]:
-    """Those of the options (`max_length`) that are for encoders only, as on the command line (`--max-length`)."""
-    unused = {field.name for field in fields(Recipe)} - {field.name for field in fields(TfidfRecipe)}
-    return ["--" + name.replace("_", "-") for name in names if name in unused | ENCODER_MACHINE]
 
 
 def resolve_recipe(arguments: Namespace, identity: dict) -> Recipe:

@@ -15,7 +15,8 @@ from common.files import sha256
 from common.reading.corrections import apply_corrections, flagged_ids
 from common.splitting.splits import describe_overlap, split_validation
 from common.training.encoders.registry import TFIDF
-from common.training.recipe import Recipe, TfidfRecipe, tfidf_recipe, unused_by_tfidf
+from common.training.options import unused_by_tfidf
+from common.training.recipe import Recipe, TfidfRecipe, tfidf_recipe
 from common.training.teacher import Teacher
 
 COLUMN_OPTIONS = ("text_column", "label_column", "id_column")

@@ -460,3 +460,15 @@ def test_no_checkpoint_is_no_resumption(task, tmp_path):
     source, tokenizer, classes, *_ = task
     model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
     assert load_checkpoint(tmp_path / "none", model, make_optimizer(model, RECIPE)) is None
+
+
+def test_a_run_without_a_step_left_stays_in_its_precision(task, tmp_path):
+    """Killed in its last predictions, it goes on with these; no step is computed in the new precision."""
+    source, tokenizer, classes, texts, labels = task
+    told, starts = [], []
+    run(task, tmp_path, checkpoint_minutes=0)
+    model = load_model(source, tokenizer, classes, seed=0, pooling="mean")
+    step = Step(model, texts, labels, RECIPE, 0, Device(torch.device("cpu"), "bf16"), None, told.append)
+    assert fit(step, tmp_path, log=starts.append).steps == 12
+    assert told == ["resumed at step 12 of 12"]
+    assert starts == [{"event": "start", "step": 12, "precision": "fp32"}]

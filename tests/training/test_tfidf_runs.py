@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from common.predictions import read_predictions
 from common.reading.corrections import COLUMNS
 from common.tfidf import run as tfidf_run
 from common.tfidf.model import load_model, predict_probabilities
+from common.training.options import FOR_ENCODERS, add_training_options
 from tests.conftest import write_csv
 from tests.training.test_train import QUICK, ROOT, files, read_json
 
@@ -145,6 +147,14 @@ def test_options_for_encoders_alone_are_named(small_data, in_tmp, capsys):
         assert script.main([name, *arguments, "taught", "--teacher", "nonexistent"]) == 2
         assert capsys.readouterr().err == "error: --teacher is for encoders; tfidf learns only from given labels\n"
         assert not Path("runs/taught").exists()
+
+
+def test_every_machine_option_is_for_encoders_or_for_both():
+    """A new one must be put on a side: tfidf says which options it does not use."""
+    parser = ArgumentParser()
+    add_training_options(parser)
+    group = next(group for group in parser._action_groups if group.title == "machine")
+    assert {action.dest for action in group._group_actions} == FOR_ENCODERS | {"track"}
 
 
 def test_an_ensemble_of_it_alone_has_no_learning_curves(small_data, in_tmp):
